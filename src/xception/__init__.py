@@ -1,0 +1,36 @@
+"""Xception: image classification with depthwise separable convolutions (Chollet, 2016).
+
+The public names resolve on first use (PEP 562), so that ``import xception`` loads nothing heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xception.models.layers import SeparableConv2d as SeparableConv2d
+    from xception.models.registry import create_model as create_model
+    from xception.models.registry import list_models as list_models
+    from xception.models.xception import Xception as Xception
+    from xception.weights.files import load_model as load_model
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Xception": "xception.models.xception",
+    "SeparableConv2d": "xception.models.layers",
+    "create_model": "xception.models.registry",
+    "list_models": "xception.models.registry",
+    "load_model": "xception.weights.files",
+}
+
+__all__ = ["SeparableConv2d", "Xception", "create_model", "list_models", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'xception' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

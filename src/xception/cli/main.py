@@ -1,0 +1,84 @@
+"""``xception VERB …``: picks the verb, turns errors into one sentence and an exit code.
+
+Exit codes: 0 done, 1 ran but some inputs failed, 2 wrong use, 3 the run failed,
+130 interrupted by Ctrl-C, 143 by SIGTERM.
+
+A verb is a module of this package with ``SUMMARY`` (one line) and ``main(arguments) -> int``.
+Only the chosen verb's module is imported: ``xception --help`` stays instant.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from xception.errors import InputError, RunFailedError, nearest
+
+VERBS = {
+    "recipes": "list the shipped recipes, or print one",
+    "train": "train a model as a recipe says",
+    "evaluate": "top-1, top-5 and loss of a model on a data set",
+    "predict": "classify images",
+    "inspect": "a model's layers, shapes, parameters, cost",
+    "convert": "bring weights from Keras, timm or torchvision here, and back",
+    "verify": "compare two models layer by layer",
+}
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    return (
+        "usage: xception VERB …\n\n"
+        "Xception: image classification with depthwise separable convolutions.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "options:\n  -h, --help  this text; after a verb, that verb's own\n"
+        "  --version   the version\n\n"
+        "exit codes: 0 done, 1 some inputs failed, 2 wrong use, 3 the run failed, "
+        "130/143 interrupted"
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"xception: error: {message}", file=sys.stderr)
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code.
+
+    Args:
+        arguments: The words after ``xception``; those of the process by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from xception import __version__
+
+        print(__version__)
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        hint = nearest(verb, list(VERBS))
+        return _fail(f"there is no verb '{verb}'{hint}; see xception --help", 2)
+    try:
+        return int(import_module(f"xception.cli.{verb}").main(words[1:]))
+    except SystemExit as stop:  # the argument parser's own way out
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except RunFailedError as error:
+        return _fail(str(error), 3)
+    except BrokenPipeError:  # the reader (head, less) has gone: that is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" for {error.filename}" if error.filename else ""
+            return _fail(f"no space left on the device{where}; free some and go on", 3)
+        raise

@@ -1,0 +1,1 @@
+"""Folders, stock data sets and the embedded one, turned into batches."""

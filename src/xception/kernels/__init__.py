@@ -1,0 +1,1 @@
+"""Fused GPU operators behind the modules, a plain reference beside each."""

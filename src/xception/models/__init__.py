@@ -1,0 +1,1 @@
+"""What the paper draws: the networks and the modules that they are made of."""

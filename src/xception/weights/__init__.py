@@ -1,0 +1,1 @@
+"""Files of weights in and out: Keras, timm, torchvision and our own safetensors."""
