@@ -1,0 +1,70 @@
+"""The one place where a string becomes a network. It never loads weights."""
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from xception.errors import InputError, nearest
+
+_MODELS = {
+    "xception": ("xception.models.xception", "Xception"),
+}
+
+
+def list_models() -> list[str]:
+    """Returns the names that ``create_model`` knows, sorted.
+
+    Example:
+        >>> "xception" in list_models()
+        True
+    """
+    return sorted(_MODELS)
+
+
+def model_class(name: str) -> Callable[..., nn.Module]:
+    """Returns the class or function that builds a model; its signature lists the arguments.
+
+    Args:
+        name: One of ``list_models()``.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    if name not in _MODELS:
+        known = ", ".join(list_models())
+        raise InputError(
+            f"there is no model '{name}'{nearest(str(name), list_models())} (known: {known})"
+        )
+    module, attribute = _MODELS[name]
+    return getattr(import_module(module), attribute)
+
+
+def create_model(name: str, **arguments: Any) -> nn.Module:
+    """Builds a model with random weights.
+
+    Args:
+        name: One of ``list_models()``.
+        **arguments: Arguments of the model, see ``model_class(name)``.
+
+    Returns:
+        The model, in training mode; it maps (N, in_channels, H, W) to logits (N, num_classes).
+
+    Raises:
+        InputError: There is no such model or argument, or a value is out of range.
+
+    Example:
+        >>> create_model("xception", num_classes=10, width=0.125).num_classes
+        10
+    """
+    build = model_class(name)
+    known = list(inspect.signature(build).parameters)
+    for argument in arguments:
+        if argument not in known:
+            raise InputError(
+                f"the model '{name}' has no argument '{argument}'{nearest(argument, known)} "
+                f"(it has {', '.join(known)})"
+            )
+    return build(**arguments)
