@@ -1,1 +1,1 @@
-"""Files of weights in and out: Keras, timm, torchvision and our own safetensors."""
+"""Weights in files: the project's own, and those of Keras, timm, Cadene and torchvision."""

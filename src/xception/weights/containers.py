@@ -1,0 +1,130 @@
+"""Reading tensors from PyTorch's and safetensors' files, without running anything in them."""
+
+import json
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xception.errors import InputError
+
+PREFIXES = ("_orig_mod.", "module.", "model.")
+"""What torch.compile, DataParallel and Lightning put before every name."""
+
+METADATA_KEY = "xception"
+
+
+def read_pickled(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint of tensors and primitives (``.pth``, ``.pt``, ``.ckpt``).
+
+    Args:
+        path: A file written by ``torch.save``, in today's or the older format.
+
+    Raises:
+        InputError: The file is truncated, is no such file, or holds Python objects (refused:
+            loading them could run any program).
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] == b"PK" and not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is truncated: fetch or copy it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, which say nothing here
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is not a plain tensor checkpoint: it holds Python objects, or is no "
+            "checkpoint at all; it is refused, as loading it could run any program: "
+            "save the model's state_dict() alone"
+        ) from error
+    except (EOFError, OSError, RuntimeError, ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"{path} is truncated or damaged ({_first_line(error)}): fetch or copy it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds a {type(content).__name__} and no dictionary of tensors: "
+            "save the model's state_dict()"
+        )
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
+
+
+def read_safetensors_metadata(path: Path) -> dict[str, Any]:
+    """Reads the header's metadata; our own entry comes parsed, and no tensor is read.
+
+    Raises:
+        InputError: The file is truncated or is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, Any] = dict(file.metadata() or {})
+        if METADATA_KEY in metadata:
+            metadata[METADATA_KEY] = json.loads(metadata[METADATA_KEY])
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is truncated or is no safetensors file ({_first_line(error)}): "
+            "fetch or copy it again"
+        ) from error
+    return metadata
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Reads all tensors of a safetensors file.
+
+    Raises:
+        InputError: The file is truncated or is no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is truncated or is no safetensors file ({_first_line(error)}): "
+            "fetch or copy it again"
+        ) from error
+
+
+def plain_tensors(content: dict[str, Any], origin: str) -> dict[str, Tensor]:
+    """Finds the state dict in a checkpoint and takes the prefixes off its names.
+
+    Args:
+        content: What the file holds: a state dict, or one under "state_dict", "model" and such.
+        origin: The file's name, for messages.
+
+    Raises:
+        InputError: There is no state dict.
+
+    Example:
+        >>> import torch
+        >>> list(plain_tensors({"state_dict": {"module.fc.bias": torch.zeros(2)}}, "a.pth"))
+        ['fc.bias']
+    """
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model", "net", "weights"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{origin} holds no tensors by name: save the model's state_dict()")
+    return without_prefixes(tensors)
+
+
+def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Takes off every prefix of `PREFIXES` that all names carry, in any order and number."""
+    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in tensors)), None):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors

@@ -1,0 +1,303 @@
+"""Saving a model with all that belongs to it, and loading it again from whatever holds it.
+
+A file of ours is a safetensors file whose header carries architecture, arguments, class names,
+numerics profile, preprocessing and provenance: prediction, evaluation and fine-tuning take them
+from there, so that they can't drift.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from xception.errors import InputError
+from xception.models.registry import create_model
+from xception.weights.atomic import replacing
+from xception.weights.containers import (
+    METADATA_KEY,
+    read_pickled,
+    read_safetensors,
+    read_safetensors_metadata,
+    without_prefixes,
+)
+from xception.weights.description import ModelDescription
+from xception.weights.matching import assign
+
+if TYPE_CHECKING:
+    from xception.data.preprocessing import Preprocessing
+
+Averaging = Literal["polyak", "raw"]
+
+RUN_WEIGHTS = "model.safetensors"
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model from a file, with what its file says.
+
+    Attributes:
+        model: In eval mode, float32, on the CPU.
+        class_names: One for each logit, or None where the file does not tell.
+        preprocessing: How images become the model's input (the default where the file is silent).
+        description: All that the file says.
+        path: The file that the tensors come from.
+    """
+
+    model: nn.Module
+    class_names: list[str] | None
+    preprocessing: "Preprocessing"
+    description: ModelDescription
+    path: Path
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's description and tensors under our names, before they are one.
+
+    Attributes:
+        description: What to build.
+        tensors: Values by the names of the model's state dict.
+        path: The file that they come from.
+        kind: What the file was recognised as.
+    """
+
+    description: ModelDescription
+    tensors: dict[str, Tensor]
+    path: Path
+    kind: str
+
+
+def save_model(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    class_names: list[str] | None = None,
+    preprocessing: "Preprocessing | None" = None,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Writes a model into a ``.safetensors`` file, whole or not at all.
+
+    Args:
+        model: A model of `create_model`.
+        path: The file; its directory exists. A file that is there is replaced.
+        class_names: One for each logit.
+        preprocessing: How images become the model's input.
+        provenance: Where the weights come from: free keys, JSON primitives.
+
+    Raises:
+        InputError: The number of names differs from that of the logits, or the directory does not
+            exist.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    description = describe(model, class_names, preprocessing, provenance)
+    if not path.parent.is_dir():
+        raise InputError(f"there is no directory {path.parent} to write {path.name} into: make it")
+    tensors = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in without_prefixes(dict(model.state_dict())).items()
+    }
+    metadata = {"format": "pt", METADATA_KEY: description.to_json()}
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
+
+
+def describe(
+    model: nn.Module,
+    class_names: list[str] | None = None,
+    preprocessing: "Preprocessing | None" = None,
+    provenance: dict[str, Any] | None = None,
+) -> ModelDescription:
+    """Describes a model of `create_model`.
+
+    Raises:
+        InputError: It is no such model, or the number of names differs from that of the logits.
+    """
+    for needed in ("architecture", "arguments", "num_classes"):
+        if not hasattr(model, needed):
+            raise InputError(
+                f"a {type(model).__name__} is none of this project's models (it has no "
+                f"'{needed}'), so a file could not say how to build it: use create_model"
+            )
+    if class_names is not None and len(class_names) != model.num_classes:
+        raise InputError(
+            f"{len(class_names)} class names for {model.num_classes} logits: give one for each"
+        )
+    return ModelDescription(
+        architecture=str(model.architecture),
+        arguments=dict(model.arguments),  # type: ignore[arg-type]
+        numerics=str(getattr(model, "numerics", "timm")),
+        class_names=None if class_names is None else [str(name) for name in class_names],
+        preprocessing=None if preprocessing is None else preprocessing.to_dict(),
+        provenance=provenance or {},
+    )
+
+
+def read_description(source: str | Path) -> ModelDescription:
+    """Reads what a model's file says, its tensors only where it says nothing itself.
+
+    Args:
+        source: As for `open_model`.
+
+    Raises:
+        InputError: As `open_model`.
+    """
+    path = _own_file(Path(source), "polyak") if _is_local(source) else None
+    if path is not None and path.suffix == ".safetensors":
+        metadata = read_safetensors_metadata(path)
+        if METADATA_KEY in metadata:
+            return ModelDescription.from_dict(metadata[METADATA_KEY], str(path))
+    return read_stored(source).description
+
+
+def read_stored(
+    source: str | Path, *, weights: Averaging = "polyak", kind: str | None = None
+) -> StoredModel:
+    """Reads description and tensors from whatever holds a model.
+
+    Args:
+        source: As for `open_model`.
+        weights: As for `open_model`.
+        kind: What a file of another project is to be taken for; recognised by default.
+
+    Raises:
+        InputError: As `open_model`.
+    """
+    if not _is_local(source):
+        raise InputError(
+            f"there is no {source}: give a run directory, a checkpoint or a weights file"
+        )
+    path = _own_file(Path(source), weights)
+    if path.suffix == ".safetensors":
+        metadata = read_safetensors_metadata(path)
+        if METADATA_KEY in metadata:
+            if weights == "raw":
+                raise InputError(
+                    f"{path} holds one set of weights, and not the raw ones beside it: give the "
+                    f"run's directory or its {LAST_CHECKPOINT}"
+                )
+            description = ModelDescription.from_dict(metadata[METADATA_KEY], str(path))
+            return StoredModel(description, read_safetensors(path), path, "xception")
+    if path.suffix == ".ckpt":
+        return _read_checkpoint(path, weights)
+    raise InputError(f"{path} is no file of a known kind")
+
+
+def _is_local(source: str | Path) -> bool:
+    return Path(source).exists()
+
+
+def _own_file(path: Path, weights: Averaging) -> Path:
+    """The file in a run directory, or the file itself.
+
+    Raises:
+        InputError: The directory is no run.
+    """
+    if not path.is_dir():
+        return path
+    names = [RUN_WEIGHTS, LAST_CHECKPOINT] if weights == "polyak" else [LAST_CHECKPOINT]
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"the directory {path} holds no {' and no '.join(names)}: "
+        "give the directory of a run, or a weights file"
+    )
+
+
+def _read_checkpoint(path: Path, weights: Averaging) -> StoredModel:
+    """Reads a training checkpoint of ours.
+
+    Raises:
+        InputError: It is truncated, refused, or another program's.
+    """
+    content = read_pickled(path)
+    if METADATA_KEY not in content:
+        raise InputError(
+            f"{path} is another program's checkpoint (it has no '{METADATA_KEY}' entry): "
+            "save the model's state_dict() as .pth"
+        )
+    description = ModelDescription.from_dict(content[METADATA_KEY], str(path))
+    averaged = content.get("polyak")
+    if weights == "polyak" and averaged:
+        tensors = averaged["state_dict"]
+    else:
+        prefix = "model."
+        state = content.get("state_dict", {})
+        tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    provenance: dict[str, Any] = {
+        **description.provenance,
+        "weights": weights if averaged else "raw",
+        **{key: int(content[key]) for key in ("epoch", "global_step") if key in content},
+    }
+    description = replace(description, provenance=provenance)
+    return StoredModel(description, without_prefixes(dict(tensors)), path, "checkpoint")
+
+
+def build(stored: StoredModel) -> LoadedModel:
+    """Builds what a description says and puts the tensors into it.
+
+    Raises:
+        InputError: The tensors do not fit the description; all differences are listed.
+    """
+    from xception.data.preprocessing import Preprocessing
+
+    described = stored.description
+    model = create_model(described.architecture, **described.arguments)
+    assign(model, stored.tensors, str(stored.path))
+    told = described.preprocessing
+    return LoadedModel(
+        model=model.eval(),
+        class_names=described.class_names,
+        preprocessing=Preprocessing.from_dict(told) if told else Preprocessing(),
+        description=described,
+        path=stored.path,
+    )
+
+
+def open_model(
+    source: str | Path, *, weights: Averaging = "polyak", kind: str | None = None
+) -> LoadedModel:
+    """Builds the model that ``source`` describes, with its classes and preprocessing.
+
+    Args:
+        source: A run directory, a checkpoint, a weights file, an address or a name.
+        weights: The Polyak-averaged weights, or the raw ones of the last step (checkpoints and run
+            directories only). A checkpoint without averaged weights gives its raw ones.
+        kind: What a file of another project is to be taken for; recognised by default.
+
+    Returns:
+        The model in eval mode and what its file says.
+
+    Raises:
+        InputError: There is nothing there, it is truncated, holds Python objects, or its tensors
+            do not fit what it describes.
+    """
+    return build(read_stored(source, weights=weights, kind=kind))
+
+
+def load_model(source: str | Path) -> nn.Module:
+    """Builds the model that ``source`` describes and returns it in eval mode.
+
+    Args:
+        source: A run directory, a checkpoint, a weights file, an address or a name.
+
+    Raises:
+        InputError: As `open_model`.
+    """
+    return open_model(source).model
+
+
+__all__ = [
+    "LoadedModel",
+    "StoredModel",
+    "describe",
+    "load_model",
+    "open_model",
+    "read_description",
+    "read_stored",
+    "save_model",
+]
