@@ -1,0 +1,210 @@
+"""Launches the depthwise kernels: sizes, grids and the configurations among which to choose."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from xception.kernels import tuning
+from xception.kernels.dispatch import as_channels_last
+
+Tap = Literal["none", "sum", "strided", "strided-relu"]
+TAPS = get_args(Tap)
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def forward_candidates(height: int, channels: int) -> list[tuning.Config]:
+    """Configurations of the forward kernel; four values per thread, or eight, and three slides.
+
+    Args:
+        height: Rows of an image.
+        channels: Number of channels.
+    """
+    tiles = [(8, 64, 4), (4, 64, 2), (8, 32, 2), (4, 128, 4), (16, 64, 4), (8, 64, 2)]
+    return [
+        _config(tile, rows, images=1)
+        for tile in tiles
+        if _fits(tile, channels)
+        for rows in _slides(height)
+    ]
+
+
+def backward_candidates(height: int, channels: int) -> list[tuning.Config]:
+    """Configurations of the backward kernel: it holds thrice the registers, so smaller tiles.
+
+    Args:
+        height: Rows of an image.
+        channels: Number of channels.
+    """
+    tiles = [(8, 64, 4), (4, 64, 2), (8, 32, 2), (4, 128, 4), (4, 64, 4)]
+    return [
+        _config(tile, rows, images)
+        for tile in tiles
+        if _fits(tile, channels)
+        for rows, images in zip(_slides(height), (4, 4, 1), strict=False)
+    ]
+
+
+def _config(tile: tuple[int, int, int], rows: int, images: int) -> tuning.Config:
+    width, channels, warps = tile
+    return {
+        "BLOCK_W": width,
+        "BLOCK_C": channels,
+        "ROWS": rows,
+        "IMAGES": images,
+        "num_warps": warps,
+    }
+
+
+def _slides(height: int) -> list[int]:
+    """How many rows a program slides down: long for large batches, short for a batch of one."""
+    return sorted({height, max(height // 2, 8), 8}, reverse=True)
+
+
+def _fits(tile: tuple[int, int, int], channels: int) -> bool:
+    """Whether less than half of a tile's channels would be empty; the first tile is always kept."""
+    return tile == (8, 64, 4) or tile[1] < 2 * channels
+
+
+def _key(z: Tensor, *flags: Any) -> tuple[Any, ...]:
+    """What the best configuration depends on; batch sizes are rounded up to powers of two."""
+    batch, channels, height, width = z.shape
+    return (str(z.dtype), 1 << (batch - 1).bit_length(), channels, height, width, *flags)
+
+
+def channels_last_like(tensor: Tensor) -> Tensor:
+    """An uninitialised channels_last tensor of the same size and type."""
+    return torch.empty_like(tensor, memory_format=torch.channels_last)
+
+
+def empty_tap(z: Tensor, tap: str) -> Tensor:
+    """An uninitialised tensor for the second result of the depthwise convolution."""
+    batch, channels, height, width = z.shape
+    if tap == "none":
+        return z.new_empty(0)
+    if tap == "sum":
+        return channels_last_like(z)
+    size = (batch, channels, (height + 1) // 2, (width + 1) // 2)
+    return torch.empty(size, dtype=z.dtype, device=z.device, memory_format=torch.channels_last)
+
+
+def launch_forward(
+    z: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    residual: Tensor | None,
+    weight: Tensor,
+    relu: bool,
+    tap: str,
+) -> tuple[Tensor, Tensor]:
+    """Runs the forward kernel; arguments and results as in :mod:`xception.kernels.reference`."""
+    import triton
+
+    from xception.kernels.depthwise_triton import depthwise_forward
+
+    z = as_channels_last(z)
+    weight = weight.contiguous()
+    residual = None if residual is None else as_channels_last(residual)
+    out, tapped = channels_last_like(z), empty_tap(z, tap)
+    batch, channels, height, width = z.shape
+
+    def launch(config: tuning.Config) -> None:
+        rows = min(config["ROWS"], height)
+        grid = (
+            batch * triton.cdiv(height, rows),
+            triton.cdiv(width, config["BLOCK_W"]),
+            triton.cdiv(channels, config["BLOCK_C"]),
+        )
+        depthwise_forward[grid](
+            z,
+            z if scale is None else scale,
+            z if shift is None else shift,
+            z if residual is None else residual,
+            weight,
+            out,
+            tapped,
+            height,
+            width,
+            rows,
+            C=channels,
+            AFFINE=scale is not None,
+            RESIDUAL=residual is not None,
+            RELU=relu,
+            TAP=TAPS.index(tap),
+            BLOCK_W=config["BLOCK_W"],
+            BLOCK_C=config["BLOCK_C"],
+            num_warps=config["num_warps"],
+        )
+
+    key = _key(z, scale is not None, residual is not None, relu, tap)
+    launch(tuning.choose("depthwise", key, forward_candidates(height, channels), launch))
+    return out, tapped
+
+
+def launch_backward(
+    grad_out: Tensor,
+    grad_tap: Tensor,
+    z: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    residual: Tensor | None,
+    weight: Tensor,
+    relu: bool,
+    tap: str,
+) -> Gradients:
+    """Runs the backward kernel; arguments and results as in :mod:`xception.kernels.reference`."""
+    import triton
+
+    from xception.kernels.depthwise_backward_triton import depthwise_backward
+
+    z, grad_out = as_channels_last(z), as_channels_last(grad_out.to(z.dtype))
+    grad_tap = grad_tap if tap == "none" else as_channels_last(grad_tap.to(z.dtype))
+    weight = weight.contiguous()
+    residual = None if residual is None else as_channels_last(residual)
+    grad_z = channels_last_like(z)
+    grad_residual = z.new_empty(0) if residual is None else channels_last_like(z)
+    batch, channels, height, width = z.shape
+
+    def launch(config: tuning.Config) -> Tensor:
+        rows = min(config["ROWS"], height)
+        images = min(config["IMAGES"], batch)
+        grid = (
+            triton.cdiv(batch, images) * triton.cdiv(height, rows),
+            triton.cdiv(width, config["BLOCK_W"]),
+            triton.cdiv(channels, config["BLOCK_C"]),
+        )
+        partial = z.new_empty((grid[0] * grid[1], 11, channels), dtype=torch.float32)
+        depthwise_backward[grid](
+            grad_out,
+            grad_tap,
+            z,
+            z if scale is None else scale,
+            z if shift is None else shift,
+            z if residual is None else residual,
+            weight,
+            grad_z,
+            grad_residual,
+            partial,
+            batch,
+            height,
+            width,
+            rows,
+            images,
+            C=channels,
+            AFFINE=scale is not None,
+            RESIDUAL=residual is not None,
+            RELU=relu,
+            TAP=TAPS.index(tap),
+            BLOCK_W=config["BLOCK_W"],
+            BLOCK_C=config["BLOCK_C"],
+            num_warps=config["num_warps"],
+        )
+        return partial[:, : 9 if scale is None else 11].sum(0)
+
+    key = _key(z, scale is not None, residual is not None, relu, tap)
+    candidates = backward_candidates(height, channels)
+    sums = launch(tuning.choose("depthwise_backward", key, candidates, launch))
+    grad_weight = sums[:9].t().reshape(weight.shape).to(weight.dtype)
+    empty = sums.new_empty(0)
+    grad_scale, grad_shift = (empty, empty.clone()) if scale is None else (sums[9], sums[10])
+    return grad_z, grad_residual, grad_scale.clone(), grad_shift.clone(), grad_weight

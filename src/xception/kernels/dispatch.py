@@ -1,0 +1,53 @@
+"""Decides whether a fused operator runs as a Triton kernel or as its plain PyTorch reference.
+
+Triton runs on CUDA GPUs. With ``TRITON_INTERPRET=1`` in the environment before triton is imported,
+Triton interprets the same kernels on CPU tensors: slow, but enough to test every line of them.
+"""
+
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+
+KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def triton_installed() -> bool:
+    """Whether the package triton can be imported (it has no wheels for macOS)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def interpreting() -> bool:
+    """Whether Triton's interpreter was asked for, so that CPU tensors go through the kernels."""
+    return os.environ.get("TRITON_INTERPRET", "0") == "1" and triton_installed()
+
+
+def runs_kernel(tensor: Tensor) -> bool:
+    """Whether the operators run a Triton kernel on this tensor rather than the reference.
+
+    Args:
+        tensor: The activations that are given to the operator.
+    """
+    if tensor.dtype not in KERNEL_DTYPES:
+        return False
+    return tensor.is_cuda or interpreting()
+
+
+def as_channels_last(tensor: Tensor) -> Tensor:
+    """The same tensor, (N, C, H, W) stored as N·H·W rows of C, which is what the kernels read."""
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def rows_of(tensor: Tensor) -> Tensor:
+    """The (N·H·W, C) view of a channels_last (N, C, H, W) tensor.
+
+    Args:
+        tensor: (N, C, H, W), contiguous in ``torch.channels_last``.
+    """
+    return tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1])
+
+
+def images_of(rows: Tensor, batch: int, height: int, width: int) -> Tensor:
+    """The inverse of :func:`rows_of`: (N·H·W, C) rows as a channels_last (N, C, H, W) tensor."""
+    return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)

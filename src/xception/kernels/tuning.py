@@ -1,0 +1,190 @@
+"""Chooses a launch configuration per kernel and shape by timing, and remembers it.
+
+The choice is kept in memory and in one JSON file per GPU model and version of torch, triton and
+kernels. The file lies in ``$XCEPTION_KERNEL_CACHE`` (by default ``~/.cache/xception/kernels``).
+
+A reduction may add in another order under another configuration. Where the same bits are wanted on
+every run, pin the configurations: with :func:`pinned`, with ``XCEPTION_PIN_KERNELS=1``, or with
+``torch.use_deterministic_algorithms(True)``. Then the first candidate is taken, nothing is timed.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xception.kernels.dispatch import interpreting
+
+Config = dict[str, int]
+
+_log = logging.getLogger(__name__)
+_chosen: dict[str, Config] = {}
+_read_files: set[Path] = set()
+_pins: list[Mapping[str, Config]] = []
+
+
+@contextlib.contextmanager
+def pinned(configs: Mapping[str, Config] | None = None) -> Iterator[None]:
+    """Takes the first candidate of every kernel, or the one that is given for it; times nothing.
+
+    Args:
+        configs: Configurations by kernel name that are taken instead of the first candidate.
+
+    Example:
+        >>> with pinned({"depthwise": {"BLOCK_W": 4}}):
+        ...     choose("depthwise", (1, 2), [{"BLOCK_W": 8}], launch=print)
+        {'BLOCK_W': 4}
+    """
+    _pins.append(dict(configs or {}))
+    try:
+        yield
+    finally:
+        _pins.pop()
+
+
+def choose(
+    kernel: str,
+    key: tuple[Any, ...],
+    candidates: Sequence[Config],
+    launch: Callable[[Config], object],
+) -> Config:
+    """Returns the fastest candidate for this kernel and shape, timing them the first time.
+
+    Args:
+        kernel: Name of the kernel.
+        key: What the best configuration depends on: data type, sizes, flags.
+        candidates: Configurations, the safest first: it is taken where timing is impossible
+            (configurations pinned, interpreter, capture of a CUDA graph).
+        launch: Runs the kernel once with a configuration; its result is thrown away.
+
+    Raises:
+        RuntimeError: If every candidate fails, with the last error as the cause.
+    """
+    for pin in reversed(_pins):
+        if kernel in pin:
+            return pin[kernel]
+    if _pins or len(candidates) == 1 or not _may_time():
+        return candidates[0]
+    name = f"{kernel}{json.dumps(key)}"
+    if name not in _chosen:
+        _read_cache()
+    if name not in _chosen or _chosen[name] not in candidates:
+        _chosen[name] = fastest(kernel, candidates, launch, _milliseconds)
+        _write_cache()
+    return _chosen[name]
+
+
+def fastest(
+    kernel: str,
+    candidates: Sequence[Config],
+    launch: Callable[[Config], object],
+    milliseconds: Callable[[Callable[[], object]], float],
+) -> Config:
+    """Times every candidate and returns the fastest; one that fails to run is left out.
+
+    Args:
+        kernel: Name of the kernel, for messages.
+        candidates: Configurations to time.
+        launch: Runs the kernel once with a configuration.
+        milliseconds: Times a function.
+
+    Raises:
+        RuntimeError: If every candidate fails, with the last error as the cause.
+
+    Example:
+        >>> fastest("k", [{"B": 8}, {"B": 4}], lambda config: config["B"], lambda run: run())
+        {'B': 4}
+    """
+    times: list[float] = []
+    error: Exception | None = None
+    for config in candidates:
+        try:
+            times.append(milliseconds(lambda config=config: launch(config)))  # type: ignore[misc]
+        except Exception as caught:  # out of shared memory or registers on this GPU
+            if "illegal memory access" in str(caught):
+                raise
+            error = caught
+            times.append(math.inf)
+    best = min(range(len(times)), key=times.__getitem__)
+    if math.isinf(times[best]):
+        raise RuntimeError(f"no configuration of the kernel {kernel!r} runs here") from error
+    _log.debug(
+        "%s: %s of %d candidates, %.4f ms", kernel, candidates[best], len(times), times[best]
+    )
+    return candidates[best]
+
+
+def forget() -> None:
+    """Forgets the choices of this process (the file stays)."""
+    _chosen.clear()
+    _read_files.clear()
+
+
+def cache_file() -> Path:
+    """The JSON file that keeps the choices for this GPU, these versions and these kernels."""
+    import triton
+
+    folder = os.environ.get("XCEPTION_KERNEL_CACHE")
+    directory = Path(folder) if folder else Path.home() / ".cache" / "xception" / "kernels"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no gpu"
+    digest = hashlib.sha256(f"{gpu} {torch.__version__} {triton.__version__}".encode())
+    for source in sorted(Path(__file__).parent.glob("*_triton.py")):
+        digest.update(source.read_bytes())
+    return directory / f"{digest.hexdigest()[:16]}.json"
+
+
+def _may_time() -> bool:
+    if interpreting() or not torch.cuda.is_available():
+        return False
+    if os.environ.get("XCEPTION_PIN_KERNELS", "0") == "1":
+        return False
+    if torch.are_deterministic_algorithms_enabled():
+        return False
+    return not torch.cuda.is_current_stream_capturing()
+
+
+def _milliseconds(run: Callable[[], object]) -> float:
+    from triton.testing import do_bench
+
+    return float(do_bench(run, warmup=5, rep=25, return_mode="median"))
+
+
+def _read_cache() -> None:
+    """Adds the choices of the cache file, once; an unreadable file counts as empty."""
+    path = cache_file()
+    if path in _read_files:
+        return
+    _read_files.add(path)
+    try:
+        stored = json.loads(path.read_text())
+        for name, config in stored.items():
+            _chosen.setdefault(name, {key: int(value) for key, value in config.items()})
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, AttributeError) as error:
+        _log.warning("kernel cache %s is not readable (%s): tuning again", path, error)
+
+
+def _write_cache() -> None:
+    """Writes the choices beside those that other processes wrote meanwhile; atomic."""
+    path = cache_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            merged = json.loads(path.read_text())
+        except (OSError, ValueError):
+            merged = {}
+        merged.update(_chosen)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(merged, file, indent=0, sort_keys=True)
+        Path(file.name).replace(path)
+    except OSError as error:  # a read-only home must not stop a training run
+        _log.debug("kernel cache %s cannot be written: %s", path, error)
