@@ -69,7 +69,7 @@ def _fits(tile: tuple[int, int, int], channels: int) -> bool:
 def _key(z: Tensor, *flags: Any) -> tuple[Any, ...]:
     """What the best configuration depends on; batch sizes are rounded up to powers of two."""
     batch, channels, height, width = z.shape
-    return (str(z.dtype), 1 << (batch - 1).bit_length(), channels, height, width, *flags)
+    return (str(z.dtype), tuning.power_of_two(batch), channels, height, width, *flags)
 
 
 def channels_last_like(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from xception.kernels.dispatch import as_channels_last
 
 # The functions that stand in for kernels; tests make them raise to prove that a kernel ran.
-OPERATORS = ("depthwise", "depthwise_backward")
+OPERATORS = ("depthwise", "depthwise_backward", "pointwise", "pointwise_backward")
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -97,6 +97,40 @@ def depthwise_backward(
         grad_z = grad * _per_channel(scale, wide)
     grad_z = as_channels_last(grad_z.to(z.dtype))
     return grad_z, grad_residual, grad_scale, grad_shift, grad_weight.to(weight.dtype)
+
+
+def pointwise(
+    x: Tensor, weight: Tensor, center: Tensor, statistics: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The product and its sums, as described in :func:`xception.kernels.pointwise.pointwise`."""
+    wide = _wide(x.dtype)
+    z = as_channels_last(F.conv2d(x.to(wide), weight.to(wide)).to(x.dtype))
+    if not statistics:
+        return z, torch.empty_like(center), torch.empty_like(center)
+    centered = z.to(wide) - _per_channel(center, wide)
+    return z, centered.sum((0, 2, 3)), centered.square().sum((0, 2, 3))
+
+
+def pointwise_backward(
+    grad: Tensor,
+    grad_sum: Tensor,
+    grad_squares: Tensor,
+    z: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    center: Tensor,
+    statistics: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and weight, from those of the product and of its sums."""
+    wide = _wide(x.dtype)
+    grad = grad.to(wide)
+    if statistics:
+        centered = z.to(wide) - _per_channel(center, wide)
+        grad = grad + _per_channel(grad_sum, wide)
+        grad = grad + 2 * centered * _per_channel(grad_squares, wide)
+    grad_x = torch.einsum("nohw,oi->nihw", grad, weight.to(wide)[:, :, 0, 0])
+    grad_weight = torch.einsum("nohw,nihw->oi", grad, x.to(wide))
+    return as_channels_last(grad_x.to(x.dtype)), grad_weight.reshape(weight.shape).to(weight.dtype)
 
 
 def _normalized(

@@ -122,6 +122,16 @@ def fastest(
     return candidates[best]
 
 
+def power_of_two(count: int) -> int:
+    """The count rounded up to a power of two: neighbours share a configuration.
+
+    Example:
+        >>> power_of_two(5), power_of_two(8)
+        (8, 8)
+    """
+    return 1 << max(count - 1, 0).bit_length()
+
+
 def forget() -> None:
     """Forgets the choices of this process (the file stays)."""
     _chosen.clear()

@@ -78,7 +78,11 @@ def compare(size, dtype, affine, residual, relu, tap, device, tolerance):
         # error over the largest value of the tensor
         limit = tolerance * max(value.abs().max().item() if value.numel() else 0.0, 1.0)
         torch.testing.assert_close(
-            actual[name].cpu().double(), value, rtol=0, atol=limit, msg=lambda m, n=name: f"{n}: {m}"
+            actual[name].cpu().double(),
+            value,
+            rtol=0,
+            atol=limit,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -109,18 +113,16 @@ def check_float32_equals_autograd_with_other_flags(affine, residual, relu, tap, 
     compare((2, 20, 5, 6), torch.float32, affine, residual, relu, tap, device, tolerance=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 1.6e-2)]
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 1.6e-2)])
 def check_half_precision_equals_autograd(dtype, tolerance, device):
     # tolerances: two units in the last place of the largest value, as results are rounded once
     compare((2, 20, 5, 6), dtype, True, True, True, "sum", device, tolerance)
 
 
 def check_same_bits_on_every_run(device):
-    inputs = make_inputs((3, 20, 7, 9), torch.float16, affine=True, residual=True)
+    inputs = make_inputs((2, 17, 4, 5), torch.float16, affine=True, residual=True)
     inputs = {k: v.to(device) for k, v in inputs.items()}
-    grad = torch.randn(3, 20, 7, 9, device=device)
+    grad = torch.randn(2, 17, 4, 5, device=device)
 
     def run():
         with tuning.pinned(PINS):
