@@ -1,0 +1,44 @@
+"""``xception recipes``: what can be trained, and what each recipe says."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+SUMMARY = "list the shipped recipes, or print one"
+
+
+def head_comment(path: Path) -> list[str]:
+    """The lines of the comment that a recipe begins with, without their ``#``."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("#").strip())
+    return lines
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the verb."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="xception recipes", description=SUMMARY, allow_abbrev=False)
+    parser.add_argument(
+        "name", nargs="?", type=str, help="A recipe to print: a shipped name, a file or a run."
+    )
+    name = parser.parse_args(list(arguments)).name
+
+    from xception.recipes.load import find_recipe, shipped_recipes
+
+    if name is not None:
+        print(find_recipe(name).read_text(encoding="utf-8"), end="")
+        return 0
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "what it is", "paper", "expected time", box=None, pad_edge=False)
+    for recipe, path in shipped_recipes().items():
+        head = head_comment(path)
+        fields = dict(line.split(": ", 1) for line in head if ": " in line)
+        table.add_row(recipe, head[0], fields.get("Paper", ""), fields.get("Time", ""))
+    Console(soft_wrap=True).print(table)
+    return 0

@@ -1,0 +1,91 @@
+"""``xception train RECIPE``: trains a model as a recipe says."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from xception.errors import InputError
+
+SUMMARY = "train a model as a recipe says"
+
+USAGE = """\
+usage: xception train RECIPE [--output DIR] [--resume | --overwrite] [--dotted.key VALUE …]
+
+Trains the model of a recipe; writes recipe.yaml, metrics.csv, tensorboard/, checkpoints/,
+model.safetensors (the averaged weights), summary.json and report.html into DIR.
+
+arguments:
+  RECIPE              a name (see xception recipes), a YAML file, or a run directory
+
+options:
+  -h, --help          this text; after a RECIPE, with all of its keys, defaults and units
+  --output DIR        directory of the run (default: runs/<name of the recipe>)
+  --resume            go on with the run in DIR; afresh if it has no checkpoint yet
+  --overwrite         replace the run in DIR
+  --dotted.key VALUE  another value for a key of the recipe, e.g. --optimizer.learning_rate 0.01
+
+exit codes: 0 done, 2 wrong use, 3 the run failed (NaN, no space), 130/143 interrupted and saved
+"""
+
+
+def _take_option(words: list[str], name: str) -> str | None:
+    """Removes ``--name VALUE`` or ``--name=VALUE`` and returns the value."""
+    for place, word in enumerate(words):
+        if word == name:
+            if place + 1 == len(words) or words[place + 1].startswith("--"):
+                raise InputError(f"{name} lacks a value")
+            value = words[place + 1]
+            del words[place : place + 2]
+            return value
+        if word.startswith(f"{name}="):
+            del words[place]
+            return word.partition("=")[2]
+    return None
+
+
+def _take_switch(words: list[str], name: str) -> bool:
+    if name not in words:
+        return False
+    words.remove(name)
+    return True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the verb."""
+    words = list(arguments)
+    wants_help = any([_take_switch(words, "-h"), _take_switch(words, "--help")])
+    if wants_help and not words:
+        print(USAGE, end="")
+        return 0
+    if not words or words[0].startswith("-"):
+        raise InputError("which recipe? xception train RECIPE …; `xception recipes` lists them")
+    recipe_name = words.pop(0)
+    output = _take_option(words, "--output")
+    resume, overwrite = _take_switch(words, "--resume"), _take_switch(words, "--overwrite")
+    if resume and overwrite:
+        raise InputError("--resume goes on with a run and --overwrite deletes it: choose one")
+
+    from xception.recipes.load import load_recipe
+
+    if wants_help:
+        from xception.recipes.load import recipe_help
+
+        print(USAGE + recipe_help(recipe_name, words))
+        return 0
+    recipe = load_recipe(recipe_name, words)
+
+    from xception.recipes.run import run_recipe
+    from xception.training.interruption import RunInterrupted
+
+    directory = Path(output) if output else Path("runs") / recipe.name
+    try:
+        run_recipe(recipe, directory, resume=resume, overwrite=overwrite)
+    except RunInterrupted as stop:
+        print(
+            f"xception: {stop} and saved at step {stop.step}; go on with: "
+            f"xception train {recipe_name} --output {directory} --resume"
+            + "".join(f" {word}" for word in words),
+            file=sys.stderr,
+        )
+        return stop.exit_code
+    return 0

@@ -1,0 +1,109 @@
+"""What follows training: the weights file, the evaluation, the summary, the report."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xception.inference import Evaluation, evaluate, store_evaluation
+from xception.recipes.load import Recipe
+from xception.training.environment import commit, hardware, peak_memory_bytes, versions
+from xception.training.fit import Trained
+from xception.training.report import write_report
+from xception.training.run_directory import RunDirectory
+from xception.weights.files import save_model
+
+
+def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started: float) -> None:
+    """Writes ``model.safetensors``, evaluates it, writes ``summary.json`` and ``report.html``.
+
+    Args:
+        recipe: What was run.
+        trained: The finished training; its model holds the averaged weights.
+        directory: Where the files go.
+        started: When this process began, seconds since the epoch.
+    """
+    run = trained.run
+    model, data = run.classifier.model, run.data
+    save_model(
+        model,
+        directory.weights,
+        class_names=list(data.class_names),
+        preprocessing=data.preprocessing,
+        provenance={
+            "recipe": recipe.name,
+            "step": trained.trainer.global_step,
+            "weights": "raw" if run.polyak_decay is None else "polyak",
+            "commit": commit(),
+        },
+    )
+    evaluation = evaluate(
+        model,
+        data.evaluation_source,
+        data.preprocessing,
+        class_names=data.class_names,
+        batch_size=data.evaluation_batch_size,
+    )
+    store_evaluation(
+        directory.evaluation, evaluation, data.evaluation_source, data.preprocessing
+    )
+    summary = summarize(recipe, trained, evaluation, started)
+    directory.write_summary(summary)
+    write_report(directory.path)
+    print_results(recipe, summary)
+    print(f"\nreport: {directory.report}")
+
+
+def summarize(
+    recipe: Recipe, trained: Trained, evaluation: Evaluation, started: float
+) -> dict[str, Any]:
+    """The content of ``summary.json``."""
+    run = trained.run
+    samples = trained.trainer.global_step * run.data.batch_size
+    seconds = trained.metrics.elapsed()
+    return {
+        "recipe": recipe.name,
+        "model": recipe.keys["model"]["name"],
+        "parameters": sum(p.numel() for p in run.classifier.model.parameters()),
+        "evaluation": evaluation.without_blacklisted().figures(),
+        "evaluation_with_blacklisted": (
+            None if evaluation.blacklisted is None else evaluation.figures()
+        ),
+        "training": {
+            "epochs": trained.trainer.current_epoch,
+            "steps": trained.trainer.global_step,
+            "samples": samples,
+            "train_images": len(run.data.train_source),
+            "seconds": round(seconds, 2),
+            "images_per_second": round(samples / max(seconds, 1e-9), 2),
+            "skipped": trained.skipped_names(),
+        },
+        "seconds_of_this_process": round(time.time() - started, 2),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "commit": commit(),
+        "command": " ".join(["xception", *sys.argv[1:]]),
+    }
+
+
+def print_results(recipe: Recipe, summary: dict[str, Any]) -> None:
+    """The table that a run ends with."""
+    found, training = summary["evaluation"], summary["training"]
+    table = Table("figure", "value", title=f"{recipe.name}: held-out images", title_justify="left")
+    table.columns[1].justify = "right"
+    table.add_row("images", f"{found['images']:,}")
+    for name, value in found.items():
+        if name.startswith("top"):
+            table.add_row(f"top-{name[3:]} accuracy", f"{value:.4f}")
+    table.add_row("loss", f"{found['loss']:.4f}")
+    if found["skipped"]:
+        table.add_row("unreadable, left out", str(found["skipped"]))
+    if training["skipped"]:
+        table.add_row("unreadable in training", str(len(training["skipped"])))
+    table.add_row("parameters", f"{summary['parameters']:,}")
+    table.add_row("training", f"{training['seconds']:.0f} s")
+    table.add_row("images/s in training", f"{training['images_per_second']:.0f}")
+    Console().print(table)

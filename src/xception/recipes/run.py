@@ -1,0 +1,213 @@
+"""From a recipe to a trained, evaluated and described model in a directory of its own."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+
+from xception.data.module import ImageData
+from xception.errors import InputError, RunFailedError
+from xception.recipes.load import Recipe
+from xception.recipes.schema import ModelKeys, OptimizerKeys, builders, recipe_parser
+from xception.training.checkpoints import LAST, newest_checkpoint
+from xception.training.classifier import Classifier
+from xception.training.fit import Run, fit
+from xception.training.optimizers import scaled_learning_rate
+from xception.training.run_directory import RunDirectory
+
+
+def build_data(recipe: Recipe) -> ImageData:
+    """The recipe's data, ready: classes and sizes are known."""
+    data = ImageData(**recipe.group("data"), seed=recipe.keys["seed"])
+    data.setup()
+    return data
+
+
+def build_model(recipe: Recipe, data: ImageData) -> nn.Module:
+    """The recipe's model for these data, with its starting weights.
+
+    Raises:
+        InputError: Its number of classes differs from the data's, or it needs larger images.
+    """
+    from xception.models.registry import create_model
+
+    keys = recipe.group("model")
+    name = keys.pop("name")
+    shared = {field: keys.pop(field) for field in ModelKeys.__dataclass_fields__}
+    num_classes = shared["num_classes"] or data.num_classes
+    if num_classes != data.num_classes:
+        raise InputError(
+            f"model.num_classes is {num_classes} and the data have {data.num_classes} classes; "
+            "leave model.num_classes out to take the data's"
+        )
+    torch.manual_seed(recipe.keys["seed"])
+    model = create_model(name, num_classes=num_classes, **keys)
+    size, least = data.image_size, int(getattr(model, "minimum_input_size", 1))
+    if size < least:
+        raise InputError(
+            f"data.image_size is {size} and {name} with these strides needs at least {least} "
+            "pixels; enlarge data.image_size or lower the model's strides (model.stem_strides)"
+        )
+    if shared["weights"]:
+        from xception.weights.backbone import load_backbone
+
+        load_backbone(model, shared["weights"])
+    if shared["freeze"] == "backbone":
+        from xception.models.freezing import freeze
+
+        freeze(model)
+    return model
+
+
+def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run.
+
+    Raises:
+        InputError: The recipe does not say where it ends.
+    """
+    trainer = recipe.group("trainer")
+    limits = []
+    if trainer.get("max_steps") not in (None, -1):
+        limits.append(int(trainer["max_steps"]))
+    if trainer.get("max_epochs") not in (None, -1):
+        limits.append(int(trainer["max_epochs"]) * steps_per_epoch)
+    if not limits:
+        raise InputError("the recipe has no end: give trainer.max_epochs or trainer.max_steps")
+    return min(limits)
+
+
+def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Classifier:
+    """The training step that the recipe describes."""
+    from xception.models.parameter_groups import parameter_groups
+
+    keys = recipe.group("optimizer")
+    optimizer = builders("optimizer")[keys.pop("name")]
+    shared = OptimizerKeys(**{key: keys.pop(key) for key in OptimizerKeys.__dataclass_fields__})
+    schedule = recipe.group("schedule")
+    loss = recipe.group("loss")
+    build_schedule = builders("schedule")[schedule.pop("name")]
+    build_loss = builders("loss")[loss.pop("name")]
+    training = recipe.group("training")
+    try:
+        return Classifier(
+            model,
+            data.preprocessing,
+            build_loss(**loss),
+            build_optimizer=lambda groups: optimizer(groups, **keys),
+            parameter_groups=parameter_groups(
+                model, weight_decay=shared.weight_decay, layer_decay=shared.layer_decay
+            ),
+            learning_rate=scaled_learning_rate(
+                keys["learning_rate"], data.batch_size, shared.reference_batch
+            ),
+            schedule=build_schedule(**schedule),
+            batch_size=data.batch_size,
+            samples_per_epoch=data.steps_per_epoch * data.batch_size,
+            total_samples=total_steps(recipe, data.steps_per_epoch) * data.batch_size,
+            seed=recipe.keys["seed"],
+            channels_last=training["channels_last"],
+            compile=training["compile"],
+        )
+    except ValueError as error:  # a value out of its range; the message names the key
+        raise InputError(str(error)) from None
+
+
+def trainer_arguments(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's ``trainer.*``, callbacks and their like instantiated."""
+    names = {group: recipe.keys[group]["name"] for group in ("model", "optimizer", "schedule", "loss")}
+    parser = recipe_parser(names)
+    config = parser.parse_object({"trainer": recipe.keys["trainer"]}, defaults=True)
+    return dict(vars(parser.instantiate(config).trainer))
+
+
+def is_first_process() -> bool:
+    """Whether this process was started by the user, and not by another one of the same run."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("RANK", "0")) == 0
+
+
+def run_recipe(
+    recipe: Recipe, directory: Path, *, resume: bool = False, overwrite: bool = False
+) -> RunDirectory:
+    """Trains, evaluates on the averaged weights, and describes the result.
+
+    Args:
+        recipe: What to do.
+        directory: Where to; made if absent.
+        resume: Go on with the run in it; afresh if it has no checkpoint, nothing if it is finished.
+        overwrite: Replace the run in it.
+
+    Returns:
+        The run's directory.
+
+    Raises:
+        InputError: A wrong recipe, data that are not there, a directory of another run.
+        RunFailedError: The loss became NaN, or the device has no space left.
+    """
+    run_directory = RunDirectory(directory)
+    if resume and run_directory.is_finished():
+        run_directory.claim(recipe.keys, resume=True, overwrite=False)
+        print(f"{directory} is finished; its report: {run_directory.report}")
+        return run_directory
+    started = time.time()
+    data = build_data(recipe)
+    model = build_model(recipe, data)
+    classifier = build_classifier(recipe, data, model)
+    arguments = trainer_arguments(recipe)
+    if is_first_process():
+        run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
+    checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
+    _announce(recipe, classifier, run_directory, checkpoint)
+    run = Run(
+        classifier=classifier,
+        data=data,
+        directory=run_directory,
+        polyak_decay=recipe.keys["polyak"]["decay"],
+        checkpoint_every_steps=recipe.keys["training"]["checkpoint_every_steps"],
+        total_steps=classifier.total_samples // data.batch_size,
+    )
+    try:
+        trained = fit(run, arguments, checkpoint)
+    except RunFailedError as error:
+        last = run_directory.checkpoints / LAST
+        good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint yet"
+        raise RunFailedError(
+            f"{error}; {good}. Lower optimizer.learning_rate, or look at the data"
+        ) from None
+    if trained.trainer.is_global_zero:
+        from xception.recipes.conclude import conclude
+
+        conclude(recipe, trained, run_directory, started)
+    return run_directory
+
+
+def _announce(
+    recipe: Recipe, classifier: Classifier, directory: RunDirectory, checkpoint: Path | None
+) -> None:
+    if not is_first_process():
+        return
+    steps = classifier.total_samples // classifier.batch_size
+    first, last = classifier.current_learning_rate(0), classifier.current_learning_rate(steps - 1)
+    parameters = sum(p.numel() for p in classifier.model.parameters())
+    print(
+        f"{recipe.name}: {recipe.keys['model']['name']} with {parameters:,} parameters, "
+        f"{steps} steps of {classifier.batch_size} images, "
+        f"learning rate {first:.4g} at first, {last:.4g} at the end\n"
+        f"directory: {directory.path}"
+        + (f"; going on from {checkpoint}" if checkpoint else "")
+    )
+
+
+def quiet_libraries() -> None:
+    """Silences advice of the training library that does not apply to this loop."""
+    import logging
+    import warnings
+
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*sync_dist=True.*"):
+        warnings.filterwarnings("ignore", message=text)
+    assert pl is not None

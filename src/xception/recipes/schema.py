@@ -1,0 +1,141 @@
+"""The keys of a recipe, read off the signatures of the code that they reach.
+
+``model.*`` are the arguments of the model that ``model.name`` names, ``data.*`` those of
+`xception.data.module.ImageData`, ``optimizer.*``, ``schedule.*`` and ``loss.*`` those of the
+function that their ``name`` names, ``trainer.*`` those of Lightning's ``Trainer``.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+
+DEFAULT_NAMES = {
+    "model": "xception",
+    "optimizer": "sgd",
+    "schedule": "exponential",
+    "loss": "softmax",
+}
+
+
+@dataclass
+class ModelKeys:
+    """What is done with the model, beside its own arguments.
+
+    Args:
+        num_classes: Classes of the model; null takes the number that the data have.
+        weights: Where training starts: a run directory, a checkpoint or a weights file. The head is
+            replaced when the number of classes differs. Random weights when absent.
+        freeze: What stays as loaded, BatchNorm's statistics included: nothing, or all but the head.
+    """
+
+    num_classes: int | None = None
+    weights: str | None = None
+    freeze: Literal["nothing", "backbone"] = "nothing"
+
+
+@dataclass
+class OptimizerKeys:
+    """What every optimizer shares.
+
+    Args:
+        weight_decay: L2 decay of convolution and dense weights; never of BatchNorm and biases.
+        reference_batch: The global batch that the learning rate is meant for: it is multiplied by
+            batch / reference. Without it the learning rate is taken as it is.
+        layer_decay: Factor on the learning rate for every layer further from the head; 1 is none.
+    """
+
+    weight_decay: float = 0.0
+    reference_batch: int | None = None
+    layer_decay: float = 1.0
+
+
+@dataclass
+class PolyakKeys:
+    """Averaging of the weights.
+
+    Args:
+        decay: The average's decay d; min(d, (1+n)/(10+n)) after n steps. null: no averaging.
+    """
+
+    decay: float | None = 0.9999
+
+
+@dataclass
+class TrainingKeys:
+    """How a step is computed and what is kept.
+
+    Args:
+        channels_last: Memory layout of images and weights.
+        compile: Whether the forward pass goes through torch.compile.
+        checkpoint_every_steps: Steps between checkpoints inside an epoch; null: only between
+            epochs.
+    """
+
+    channels_last: bool = True
+    compile: bool = False
+    checkpoint_every_steps: int | None = 1000
+
+
+def builders(group: str) -> dict[str, Any]:
+    """The things that ``<group>.name`` can name."""
+    if group == "model":
+        from xception.models.registry import list_models, model_class
+
+        return {name: model_class(name) for name in list_models()}
+    if group == "optimizer":
+        from xception.training.optimizers import OPTIMIZERS
+
+        return dict(OPTIMIZERS)
+    if group == "schedule":
+        from xception.training.schedules import SCHEDULES
+
+        return dict(SCHEDULES)
+    from xception.training.losses import LOSSES
+
+    return dict(LOSSES)
+
+
+def recipe_parser(names: dict[str, str], prog: str = "xception train") -> ArgumentParser:
+    """A parser for all keys of a recipe.
+
+    Args:
+        names: ``model.name`` and its like, by group: they decide which further keys there are.
+        prog: How the help calls the command.
+    """
+    from lightning.pytorch import Trainer
+
+    from xception.data.module import ImageData
+
+    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="Seed of weights, order, augmentation, dropout."
+    )
+    for group, shared in (
+        ("model", ModelKeys),
+        ("optimizer", OptimizerKeys),
+        ("schedule", None),
+        ("loss", None),
+    ):
+        known = builders(group)
+        parser.add_argument(
+            f"--{group}.name",
+            type=Literal[tuple(known)],
+            default=names[group],
+            help=f"The {group}: {', '.join(known)}.",
+        )
+        builder = known[names[group]]
+        add = (
+            parser.add_class_arguments
+            if isinstance(builder, type)
+            else parser.add_function_arguments
+        )
+        skip = {"num_classes", "features_only"} if group == "model" else {"groups"}
+        add(builder, group, skip=skip)
+        if shared:
+            parser.add_class_arguments(shared, group)
+    parser.add_class_arguments(ImageData, "data", skip={"seed"})
+    parser.add_class_arguments(PolyakKeys, "polyak")
+    parser.add_class_arguments(TrainingKeys, "training")
+    parser.add_class_arguments(Trainer, "trainer", skip={"default_root_dir"})
+    return parser

@@ -1,0 +1,133 @@
+"""One training run: Lightning's Trainer with this project's callbacks in their order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from xception.data.module import ImageData
+from xception.errors import InputError
+from xception.training.checkpoints import AtomicCheckpointIO, ExactCheckpoints
+from xception.training.classifier import Classifier
+from xception.training.interruption import Interruption
+from xception.training.metrics_file import MetricsFile
+from xception.training.polyak import PolyakAveraging
+from xception.training.progress import RunProgress
+from xception.training.run_directory import RunDirectory
+from xception.training.samples_seen import SamplesSeen
+
+
+@dataclass
+class Run:
+    """What is trained, on what, and where the results go.
+
+    Attributes:
+        classifier: The training step.
+        data: Ready data (``setup`` has been called).
+        directory: Where the results go.
+        polyak_decay: Decay of the averaged weights; ``None``: no averaging.
+        checkpoint_every_steps: Steps between checkpoints inside an epoch.
+        total_steps: Optimizer steps of the whole run.
+    """
+
+    classifier: Classifier
+    data: ImageData
+    directory: RunDirectory
+    polyak_decay: float | None
+    checkpoint_every_steps: int | None
+    total_steps: int
+
+
+@dataclass
+class Trained:
+    """A finished run.
+
+    Attributes:
+        run: What was trained; the model holds the averaged weights where there are any.
+        trainer: Lightning's trainer, for its figures and its rank.
+        metrics: Elapsed time and rows.
+        skipped: Unreadable training images, by name, with the reason.
+    """
+
+    run: Run
+    trainer: pl.Trainer
+    metrics: MetricsFile
+    skipped: dict[int, str]
+
+    def skipped_names(self) -> list[str]:
+        """The unreadable training images with their reasons, in their order."""
+        return [reason for _, reason in sorted(self.skipped.items())]
+
+
+def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) -> Trained:
+    """Trains to the end and leaves the averaged weights in the model.
+
+    Args:
+        run: What to do.
+        trainer_arguments: Keyword arguments of Lightning's Trainer, from the recipe.
+        checkpoint: Where to go on from; ``None`` starts at the first step.
+
+    Raises:
+        RunInterrupted: A signal came; the state is saved.
+        RunFailedError: The loss became NaN.
+        InputError: The trainer's arguments contradict one another.
+    """
+    arguments = dict(trainer_arguments)
+    own = list(arguments.pop("callbacks", None) or [])
+    polyak = PolyakAveraging(run.polyak_decay)
+    every = arguments.get("log_every_n_steps") or 50
+    metrics = MetricsFile(run.directory.metrics, every)
+    checkpoints = ExactCheckpoints(
+        run.directory.checkpoints,
+        every_steps=run.checkpoint_every_steps,
+        description=description(run),
+    )
+    samples = SamplesSeen(run.data)
+    callbacks = [samples, polyak, metrics, checkpoints, Interruption(checkpoints), *own]
+    if arguments.get("enable_progress_bar") is not False:
+        callbacks.append(RunProgress(run.total_steps, metrics))
+    if arguments.get("logger") in (None, True):
+        arguments["logger"] = TensorBoardLogger(
+            run.directory.path, name="", version="tensorboard", default_hp_metric=False
+        )
+    arguments["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in own)
+    arguments["use_distributed_sampler"] = False  # the loader slices the global order itself
+    if arguments.get("enable_model_summary") is None:
+        arguments["enable_model_summary"] = False
+    if arguments.get("num_sanity_val_steps") is None:
+        arguments["num_sanity_val_steps"] = 0
+    plugins = arguments.pop("plugins", None) or []
+    plugins = list(plugins) if isinstance(plugins, (list, tuple)) else [plugins]
+    try:
+        trainer = pl.Trainer(
+            callbacks=callbacks,
+            plugins=[*plugins, AtomicCheckpointIO()],
+            default_root_dir=run.directory.path,
+            **arguments,
+        )
+    except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise InputError(f"trainer.*: {' '.join(str(error).split())}") from None
+    trainer.fit(
+        run.classifier,
+        datamodule=run.data,
+        ckpt_path=None if checkpoint is None else str(checkpoint),
+        weights_only=True,
+    )
+    if polyak.average is not None:
+        run.classifier.model.load_state_dict(polyak.average.average)
+    return Trained(run, trainer, metrics, samples.skipped)
+
+
+def description(run: Run) -> dict[str, Any]:
+    """What the model is, as primitives: enough to build and use it without the recipe."""
+    model = run.classifier.model
+    return {
+        "architecture": model.architecture,
+        "arguments": model.arguments,
+        "numerics": model.numerics,
+        "class_names": list(run.data.class_names),
+        "preprocessing": run.data.preprocessing.to_dict(),
+    }

@@ -1,0 +1,158 @@
+"""The directory of a run: what lies where, and whose it is."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xception.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of the files that a run writes.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The full recipe; this file runs the experiment again."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The training profile."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The directory of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """The final averaged weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def evaluation(self) -> Path:
+        """The outcome for every held-out image, with some of them as pictures."""
+        return self.path / "evaluation.npz"
+
+    @property
+    def summary(self) -> Path:
+        """Figures, versions, hardware; there when the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        """The page for a reader."""
+        return self.path / "report.html"
+
+    def is_run(self) -> bool:
+        """Whether a run lives here."""
+        return self.recipe.exists()
+
+    def is_finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.summary.exists()
+
+    def claim(self, recipe: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Makes the directory this run's own, before anything is written into it.
+
+        Args:
+            recipe: The full recipe, as primitives.
+            resume: Whether a run of the same recipe in it is meant to go on.
+            overwrite: Whether another run in it may be deleted.
+
+        Raises:
+            InputError: It holds another run, or something that is no run.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; name a directory with --output")
+        if self.is_run():
+            if resume:
+                refuse_contradictions(self.stored_recipe(), recipe, self.path)
+                return
+            if not overwrite:
+                raise InputError(
+                    f"{self.path} holds another run; go on with it (--resume), replace it "
+                    "(--overwrite), or name another directory with --output"
+                )
+            shutil.rmtree(self.path)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise InputError(
+                f"{self.path} is not empty and holds no run; name another directory with --output"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = self.path / ".recipe.yaml.partial"
+        partial.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+        partial.replace(self.recipe)
+
+    def stored_recipe(self) -> dict[str, Any]:
+        """The recipe that the run was started with."""
+        stored = yaml.safe_load(self.recipe.read_text())
+        if not isinstance(stored, dict):
+            raise InputError(f"{self.recipe} is not a recipe")
+        return stored
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Writes ``summary.json``, which marks the run as finished."""
+        partial = self.path / ".summary.json.partial"
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
+        partial.replace(self.summary)
+
+
+# Keys that change where and how fast a run happens, and not its result.
+FREE_KEYS = (
+    "data.root",
+    "data.num_workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.enable_progress_bar",
+    "trainer.max_time",
+)
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys.
+
+    Example:
+        >>> flatten({"model": {"name": "xception"}, "seed": 0})
+        {'model.name': 'xception', 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def refuse_contradictions(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+    """Raises where a resumed run is asked to be another one.
+
+    Raises:
+        InputError: Keys that decide the result differ; they are named with both values.
+    """
+    old, new = flatten(stored), flatten(asked)
+    differing = [
+        f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in FREE_KEYS
+    ]
+    if differing:
+        raise InputError(
+            f"the run in {path} has another recipe: {'; '.join(differing)}. Leave these keys out, "
+            "or start another run with --output"
+        )

@@ -1,0 +1,64 @@
+"""Whose a directory is, and what is refused."""
+
+import pytest
+
+from xception.errors import InputError
+from xception.training.run_directory import RunDirectory
+
+RECIPE = {"model": {"name": "xception", "width": 0.5}, "data": {"num_workers": 0}, "seed": 1}
+
+
+def claim(directory, recipe=RECIPE, resume=False, overwrite=False):
+    directory.claim(recipe, resume=resume, overwrite=overwrite)
+
+
+def test_claim_writes_the_recipe(tmp_path):
+    directory = RunDirectory(tmp_path / "a" / "b")
+    claim(directory)
+    assert directory.stored_recipe() == RECIPE
+
+
+def test_claim_refuses_another_run_and_leaves_it_alone(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    before = directory.recipe.read_bytes()
+    with pytest.raises(InputError, match=r"another run.*--resume.*--overwrite"):
+        claim(directory, {**RECIPE, "seed": 2})
+    assert directory.recipe.read_bytes() == before
+
+
+def test_claim_refuses_a_directory_that_holds_no_run_even_to_overwrite(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds no run"):
+        claim(RunDirectory(tmp_path), overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_claim_refuses_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        claim(RunDirectory(tmp_path / "file"))
+
+
+def test_overwrite_removes_the_former_run(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    directory.write_summary({"top1": 1.0})
+    claim(directory, {**RECIPE, "seed": 2}, overwrite=True)
+    assert not directory.is_finished()
+    assert directory.stored_recipe()["seed"] == 2
+
+
+def test_resume_names_every_contradiction_with_both_values(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    other = {"model": {"name": "xception", "width": 1.0}, "data": {"num_workers": 0}, "seed": 2}
+    with pytest.raises(InputError, match=r"model\.width is 0\.5 there and 1\.0 here; seed is 1"):
+        claim(directory, other, resume=True)
+
+
+def test_resume_allows_other_loader_processes(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    claim(directory, {**RECIPE, "data": {"num_workers": 4}}, resume=True)
+    assert directory.stored_recipe() == RECIPE
