@@ -1,0 +1,5 @@
+"""Settings of every test."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"  # before anything imports Keras
