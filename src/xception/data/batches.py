@@ -1,0 +1,106 @@
+"""How one batch is put together, in whatever process: a pure function of its place in the order."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from xception.data.decoding import UnreadableImageError
+from xception.data.order import epoch_order, mixed_seed
+from xception.data.preprocessing import Preprocessing
+from xception.data.sources import ImageSource
+from xception.data.transforms import TrainingTransform
+
+
+class Batch(NamedTuple):
+    """A batch of images, with what is needed to account for each.
+
+    Attributes:
+        images: (N, 3, S, S) uint8; zeros where the label is -1.
+        labels: (N,) int64; -1 marks padding or an unreadable image, which counts for nothing.
+        indices: (N,) int64, into the source; -1 for padding.
+        skipped: Unreadable images met on the way: index, and "name: reason".
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    skipped: list[tuple[int, str]]
+
+
+class TrainingBatches(Dataset[Batch]):
+    """Training batches by (epoch, positions in the epoch's order).
+
+    An unreadable sample is replaced by the next one of the order, up to ``attempts`` in a row;
+    after that its label is -1.
+
+    Args:
+        source: The training images.
+        transform: Augments them; a sample's generator is seeded by (seed, epoch, index).
+        seed: Of the order and the augmentation.
+        attempts: The most samples that are tried for one place in the batch.
+    """
+
+    def __init__(
+        self, source: ImageSource, transform: TrainingTransform, *, seed: int, attempts: int
+    ) -> None:
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+        self.attempts = min(attempts, len(source))
+
+    def __getitem__(self, place: tuple[int, range]) -> Batch:
+        epoch, positions = place
+        order = epoch_order(len(self.source), self.seed, epoch)
+        images, indices, generators = [], [], []
+        labels = torch.full((len(positions),), -1)
+        skipped: list[tuple[int, str]] = []
+        for row, position in enumerate(positions):
+            for attempt in range(self.attempts):
+                index = int(order[(position + attempt) % len(order)])
+                try:
+                    image, label = self.source[index]
+                except UnreadableImageError as error:
+                    skipped.append((index, f"{self.source.describe(index)}: {error}"))
+                    continue
+                labels[row] = label
+                break
+            else:
+                image = torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8)
+            images.append(image)
+            indices.append(index)
+            generators.append(torch.Generator().manual_seed(mixed_seed(self.seed, epoch, index)))
+        return Batch(self.transform(images, generators), labels, torch.tensor(indices), skipped)
+
+
+class EvaluationBatches(Dataset[Batch]):
+    """Evaluation batches by the indices of their images; an index of -1 is padding.
+
+    Args:
+        source: The images.
+        preprocessing: Makes them the network's input size.
+    """
+
+    def __init__(self, source: ImageSource, preprocessing: Preprocessing) -> None:
+        self.source = source
+        self.preprocessing = preprocessing
+
+    def __getitem__(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        size = self.preprocessing.size
+        images = torch.zeros(len(indices), 3, size, size, dtype=torch.uint8)
+        labels = torch.full((len(indices),), -1)
+        skipped: list[tuple[int, str]] = []
+        for row, index in enumerate(int(i) for i in indices):
+            if index < 0:
+                continue
+            try:
+                image, label = self.source[index]
+            except UnreadableImageError as error:
+                skipped.append((index, f"{self.source.describe(index)}: {error}"))
+                continue
+            images[row] = self.preprocessing(image)
+            labels[row] = label
+        return Batch(images, labels, torch.tensor(indices, dtype=torch.int64), skipped)

@@ -1,0 +1,75 @@
+"""From the name of a data set, or a folder, to its source: the only place that knows the names."""
+
+from pathlib import Path
+from typing import Literal
+
+from xception.data.folders import open_folder
+from xception.data.sources import ImageSource
+from xception.errors import InputError, nearest
+
+
+def data_names() -> list[str]:
+    """The names that ``open_source`` knows, besides folders.
+
+    Example:
+        >>> {"digits", "imagenet", "cifar10"} <= set(data_names())
+        True
+    """
+    from xception.data.stock import STOCK
+
+    return ["digits", "imagenet", *sorted(STOCK)]
+
+
+def open_source(
+    data: str,
+    split: Literal["train", "evaluation"],
+    *,
+    root: str | None = None,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+) -> ImageSource:
+    """Opens one split of a data set.
+
+    Args:
+        data: ``"digits"`` (embedded), ``"imagenet"``, the name of one of torchvision's stock sets
+            (``"cifar10"``, …: see ``data_names``), ``"folder"`` (then ``root`` is the folder), or
+            a folder's path.
+        split: The images to train on, or those held out.
+        root: Where the data lie: ImageNet's folder, a stock set's download folder, or an image
+            folder with ``train/`` and ``test/`` that takes the stock set's place.
+        validation_fraction: For folders without a held-out part of their own: the share of each
+            class that is held out. None: both splits are the whole folder.
+        seed: Chooses what is held out.
+
+    Raises:
+        InputError: No such name or folder, or one that does not hold what it should.
+    """
+    from xception.data.stock import STOCK, open_stock
+
+    if data == "digits":
+        from xception.data.digits import open_digits
+
+        return open_digits(split)
+    if data == "imagenet":
+        from xception.data.imagenet import open_imagenet
+
+        if root is None:
+            raise InputError(
+                "ImageNet needs to know where it lies: give data.root, the folder that holds "
+                "train/ and val/"
+            )
+        return open_imagenet(root, split)
+    if data in STOCK:
+        return open_stock(data, split, root=root)
+    folder = data
+    if data == "folder":
+        if root is None:
+            raise InputError("data.name 'folder' needs data.root: the folder with the images")
+        folder = root
+    elif not Path(data).exists():
+        names = data_names()
+        raise InputError(
+            f"there is no data set or folder '{data}'{nearest(data, names)}; the data sets are "
+            f"{', '.join(names)}"
+        )
+    return open_folder(folder, split, validation_fraction=validation_fraction, seed=seed)

@@ -1,0 +1,195 @@
+"""Image folders: ``train/<class>/…`` and ``val/<class>/…``, or ``<class>/…`` and a share held out.
+
+A class is a folder; its name is the class's name; classes are sorted. Images may lie in folders
+below their class's. Files that are not called like images, and hidden files, are passed over; what
+is called like an image but is none counts, and is reported when it is read.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from xception.data.sources import FileSource, Subset
+from xception.errors import InputError
+
+_COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_RARE = (".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".avif")
+SUFFIXES = frozenset(_COMMON + _RARE)
+"""Endings of the names of image files, in lower case."""
+
+EVALUATION_FOLDERS = ("val", "validation", "valid", "test")
+"""Names of the held-out folder beside ``train/``, in the order in which they are looked for."""
+
+
+def open_folder(
+    root: str | os.PathLike[str],
+    split: Literal["train", "evaluation"],
+    *,
+    validation_fraction: float | None = None,
+    seed: int = 0,
+) -> FileSource | Subset:
+    """Opens one split of a folder of images.
+
+    With ``train/`` and one of ``val/``, ``validation/``, ``valid/``, ``test/``, the splits are
+    these. Otherwise the classes lie in ``train/`` or in ``root`` itself, and the evaluation gets a
+    seeded share of each class, the training the rest.
+
+    Args:
+        root: The folder.
+        split: Which part.
+        validation_fraction: Share of each class that is held out where there is no folder for it,
+            in (0, 1). With None, both splits are all the images.
+        seed: Chooses the images that are held out.
+
+    Raises:
+        InputError: The folder is missing or empty, or a class has no images.
+    """
+    root = Path(root)
+    require_folder(root)
+    train = root / "train"
+    held_out = [root / name for name in EVALUATION_FOLDERS if (root / name).is_dir()]
+    if held_out and train.is_dir():
+        classes = class_folders(train)
+        if split == "train":
+            return scan_classes(train, classes)
+        return scan_classes(held_out[0], _known_classes(held_out[0], classes), classes)
+    if held_out and split == "evaluation" and not _has_classes_beside(root):
+        return scan_classes(held_out[0], class_folders(held_out[0]))
+    folder = train if train.is_dir() else root
+    source = scan_classes(folder, class_folders(folder))
+    if validation_fraction is None:
+        return source
+    chosen = held_out_indices(source.labels, validation_fraction, seed)
+    if split == "train":
+        chosen = np.setdiff1d(np.arange(len(source)), chosen)
+    return Subset(source, chosen)
+
+
+def held_out_indices(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """The images of a stratified held-out share, sorted: a pure function of its arguments.
+
+    Of a class of n images, ``fraction * n`` are held out, rounded, but at least one and at most
+    n - 1; of a class of one image, none.
+
+    Raises:
+        InputError: A fraction outside (0, 1), or nothing is left to hold out.
+
+    Example:
+        >>> held_out_indices(np.array([0] * 5 + [1] * 5), 0.2, seed=0).size
+        2
+    """
+    if not 0 < fraction < 1:
+        raise InputError(f"validation_fraction is {fraction}; it must be between 0 and 1")
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        # A stream for each class, so that a new class does not change what another holds out.
+        shuffled = np.random.default_rng([seed, int(label)]).permutation(members)
+        chosen.append(shuffled[:count])
+    indices = np.sort(np.concatenate(chosen))
+    if not indices.size:
+        raise InputError(
+            "no image can be held out: every class has a single one; add images or a val/ folder"
+        )
+    return indices
+
+
+def require_folder(root: Path) -> None:
+    """Raises an ``InputError`` where there is no such folder, or nothing in it."""
+    if not root.exists():
+        raise InputError(f"there is no folder {root}; check the path")
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; give the one that holds a folder per class")
+    if not any(root.iterdir()):
+        raise InputError(f"the folder {root} is empty; put a folder of images per class into it")
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the classes: the visible folders in a folder, sorted.
+
+    Raises:
+        InputError: There are none.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    if not names:
+        raise InputError(
+            f"{folder} holds no folders; images belong into one folder per class, "
+            f"like {folder}/cat/1.jpg"
+        )
+    return names
+
+
+def scan_classes(
+    folder: Path, folders: list[str], class_names: list[str] | None = None
+) -> FileSource:
+    """Lists the images of some class folders.
+
+    Args:
+        folder: Where the class folders lie.
+        folders: Their names.
+        class_names: All the classes, if there are more than ``folders``.
+
+    Raises:
+        InputError: A class folder without images.
+    """
+    names = folders if class_names is None else class_names
+    paths: list[str] = []
+    labels: list[int] = []
+    for class_folder in folders:
+        before = len(paths)
+        paths.extend(_images_below(folder, class_folder))
+        if len(paths) == before:
+            raise InputError(
+                f"the class folder {folder / class_folder} has no images "
+                f"({', '.join(_COMMON)}, …); add some or remove the folder"
+            )
+        labels.extend([names.index(class_folder)] * (len(paths) - before))
+    return FileSource(folder, paths, labels, names)
+
+
+def _images_below(folder: Path, class_folder: str) -> Iterator[str]:
+    """The paths, relative to ``folder``, of a class's images, in sorted order."""
+    seen = set()  # of folders, against links that lead back up
+    pending = [class_folder]
+    while pending:
+        relative = pending.pop()
+        with os.scandir(folder / relative) as found:
+            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+        below = []
+        images = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = f"{relative}/{entry.name}"
+            # A folder called x.jpg counts as an image that can't be read: it is reported.
+            if Path(entry.name).suffix.lower() in SUFFIXES:
+                images.append(path)
+            elif entry.is_dir():
+                status = entry.stat()
+                if (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    below.append(path)
+        yield from reversed(images)
+        pending.extend(below)
+
+
+def _known_classes(folder: Path, classes: list[str]) -> list[str]:
+    """The class folders of the held-out folder, each of which the training knows."""
+    found = class_folders(folder)
+    unknown = sorted(set(found) - set(classes))
+    if unknown:
+        raise InputError(
+            f"the class folder {folder / unknown[0]} has no counterpart in "
+            f"{folder.parent / 'train'}; add one or remove it"
+        )
+    return found
+
+
+def _has_classes_beside(root: Path) -> bool:
+    """Whether a folder holds more class folders than those called like a split."""
+    return bool(set(class_folders(root)) - set(EVALUATION_FOLDERS))

@@ -1,0 +1,227 @@
+"""The data of a run as a ``LightningDataModule``: its arguments are a recipe's ``data.*`` keys."""
+
+import logging
+import os
+from typing import Literal
+
+import lightning
+
+from xception.data.cache import CachedSource, is_in_memory, is_small
+from xception.data.catalog import open_source
+from xception.data.loading import EvaluationLoader, TrainingLoader
+from xception.data.preprocessing import Preprocessing
+from xception.data.sources import ImageSource
+from xception.data.transforms import TrainingTransform
+from xception.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_MOST_WORKERS = 16
+
+
+class ImageData(lightning.LightningDataModule):
+    """Images to train on and to evaluate on, as batches.
+
+    Args:
+        name: Data set: "digits" (embedded), "imagenet", a stock set of torchvision ("cifar10",
+            "cifar100", "fashion-mnist", "flowers102", "food101", …), or "folder".
+        root: Where the data lie. For "folder": train/<class> and val/<class>, or <class> alone;
+            for "imagenet": train/ and val/; for a stock set: its download folder, or a folder with
+            train/<class> and test/<class>.
+        validation_fraction: Share of each class that is held out of a folder without val/ or test/.
+        image_size: Height and width of the network's input, in pixels.
+        batch_size: Global batch: images per optimizer step, over all devices and accumulation.
+        evaluation_batch_size: Images per evaluation batch and device. None: as many as a training
+            batch of one device.
+        num_workers: Loader processes per device. "auto": none for small images in memory, else
+            one per CPU core, at most 16.
+        cache: Whether decoded images are kept in memory. "auto": small images (at most 96x96) that
+            take at most 1 GiB.
+        crop: Training crop. "inception": a random rectangle, resized; "shift": moved by some pixels
+            (for 32x32 images); "none": the whole image.
+        crop_area: Least and greatest share of the image's area, for "inception".
+        crop_aspect: Least and greatest width over height, for "inception".
+        shift: The most pixels that an image moves in each direction, for "shift".
+        flip: Whether half of the training images are mirrored left to right.
+        color_distortion: Whether the four distortions below are applied, in random order.
+        brightness: Greatest change of brightness, as a share of the full range; 0 is off.
+        saturation: Least and greatest factor of the saturation; null is off.
+        contrast: Least and greatest factor of the contrast; null is off.
+        hue: Greatest turn of the hue, in full turns, at most 0.5; 0 is off.
+        cutout: Side of a square that is blanked at a random place, in pixels; 0 is off.
+        evaluation_mode: "central-crop": the central crop_fraction of height and width, squashed to
+            a square (the paper's era); "resize-crop": the short side is resized to
+            image_size / crop_fraction, then the central square is taken (timm, torchvision).
+        crop_fraction: Share of height and width that an evaluation keeps, in (0, 1].
+        interpolation: Filter of every resizing.
+        antialias: Whether shrinking averages over the pixels that it removes.
+        max_unreadable: Different unreadable training images, per process, that are passed over
+            before training stops.
+        seed: Of the order, the augmentation, and what is held out.
+
+    Attributes:
+        train_source: After ``setup``: the images to train on.
+        evaluation_source: The images held out.
+        class_names: One name per class.
+        preprocessing: From a decoded image to the network's input, at evaluation.
+        transform: The augmentation.
+    """
+
+    class_names: list[str]
+    train_source: ImageSource
+    evaluation_source: ImageSource
+
+    def __init__(
+        self,
+        *,
+        name: str = "folder",
+        root: str | None = None,
+        validation_fraction: float = 0.2,
+        image_size: int = 299,
+        batch_size: int = 32,
+        evaluation_batch_size: int | None = None,
+        num_workers: int | Literal["auto"] = "auto",
+        cache: bool | Literal["auto"] = "auto",
+        crop: Literal["inception", "shift", "none"] = "inception",
+        crop_area: tuple[float, float] = (0.05, 1.0),
+        crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
+        shift: int = 4,
+        flip: bool = True,
+        color_distortion: bool = True,
+        brightness: float = 32 / 255,
+        saturation: tuple[float, float] | None = (0.5, 1.5),
+        contrast: tuple[float, float] | None = None,
+        hue: float = 0.0,
+        cutout: int = 0,
+        evaluation_mode: Literal["central-crop", "resize-crop"] = "central-crop",
+        crop_fraction: float = 0.875,
+        interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+        antialias: bool = True,
+        max_unreadable: int = 100,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.root = root
+        self.validation_fraction = validation_fraction
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.num_workers = num_workers
+        self.cache = cache
+        self.max_unreadable = max_unreadable
+        self.seed = seed
+        self.preprocessing = Preprocessing(
+            size=image_size,
+            mode=evaluation_mode,
+            crop_fraction=crop_fraction,
+            interpolation=interpolation,
+            antialias=antialias,
+        )
+        self.transform = TrainingTransform(
+            size=image_size,
+            crop=crop,
+            crop_area=crop_area,
+            crop_aspect=crop_aspect,
+            shift=shift,
+            flip=flip,
+            brightness=brightness if color_distortion else 0.0,
+            saturation=saturation if color_distortion else None,
+            contrast=contrast if color_distortion else None,
+            hue=hue if color_distortion else 0.0,
+            cutout=cutout,
+            interpolation=interpolation,
+            antialias=antialias,
+        )
+        self._train_loader: TrainingLoader | None = None
+        self._is_set_up = False
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, after ``setup``."""
+        return len(self.class_names)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Opens both splits; again, it does nothing.
+
+        Args:
+            stage: Lightning's; of no consequence here.
+
+        Raises:
+            InputError: The data are not where, or not what, they should be.
+        """
+        if self._is_set_up:
+            return
+        self.train_source = self._open("train")
+        self.evaluation_source = self._open("evaluation")
+        self.class_names = list(self.train_source.class_names)
+        self._is_set_up = True
+
+    def _open(self, split: Literal["train", "evaluation"]) -> ImageSource:
+        source = open_source(
+            str(self.name),
+            split,
+            root=self.root,
+            validation_fraction=self.validation_fraction,
+            seed=self.seed,
+        )
+        wanted = is_small(source) if self.cache == "auto" else self.cache
+        if not wanted or is_in_memory(source):
+            return source
+        cached = CachedSource(source)
+        if isinstance(self.num_workers, int) and self.num_workers > 0:
+            cached.fill()
+        return cached
+
+    def train_dataloader(self) -> TrainingLoader:
+        """This process's training batches: the same loader at every call."""
+        if self._train_loader is None:
+            trainer = self.trainer
+            self._train_loader = TrainingLoader(
+                self.train_source,
+                self.transform,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                num_workers=self._workers(self.train_source),
+                world_size=self._world_size,
+                rank=self._rank,
+                accumulation=int(trainer.accumulate_grad_batches) if trainer else 1,
+                max_unreadable=self.max_unreadable,
+            )
+        return self._train_loader
+
+    def val_dataloader(self) -> EvaluationLoader:
+        """This process's share of the held-out images, each once."""
+        return EvaluationLoader(
+            self.evaluation_source,
+            self.preprocessing,
+            batch_size=self.evaluation_batch_size or self._device_batch(),
+            num_workers=self._workers(self.evaluation_source),
+            world_size=self._world_size,
+            rank=self._rank,
+        )
+
+    def test_dataloader(self) -> EvaluationLoader:
+        """The same as ``val_dataloader``: the paper has one held-out set."""
+        return self.val_dataloader()
+
+    @property
+    def _world_size(self) -> int:
+        return int(self.trainer.world_size) if self.trainer else 1
+
+    @property
+    def _rank(self) -> int:
+        return int(self.trainer.global_rank) if self.trainer else 0
+
+    def _device_batch(self) -> int:
+        accumulation = int(self.trainer.accumulate_grad_batches) if self.trainer else 1
+        return max(1, self.batch_size // (self._world_size * accumulation))
+
+    def _workers(self, source: ImageSource) -> int:
+        if self.num_workers != "auto":
+            if self.num_workers < 0:
+                raise InputError(f"data.num_workers is {self.num_workers}; it can't be negative")
+            return self.num_workers
+        if is_in_memory(source) and is_small(source):
+            return 0
+        local = int(self.trainer.num_devices) if self.trainer else 1
+        return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // local))

@@ -1,0 +1,200 @@
+"""A source of labelled images: random access by index, whatever lies behind it.
+
+A source is anything with ``class_names``, ``labels``, ``len`` and ``source[index]``; ``Subset``,
+``Relabelled`` and the cache wrap one and are one. Nothing here shuffles or augments.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xception.data.decoding import read_image
+from xception.errors import InputError, nearest
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Labelled images, by index.
+
+    Attributes:
+        class_names: One name per class; a label is an index into them.
+        labels: (len,) int64.
+    """
+
+    class_names: list[str]
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """The image, (3, H, W) uint8 RGB, and its label.
+
+        Raises:
+            UnreadableImageError: The image can't be read; the message is the reason.
+        """
+        ...
+
+    def describe(self, index: int) -> str:
+        """What to call the image in a message: its path, or its number in the set."""
+        ...
+
+
+class ArraySource:
+    """Images that are held in memory, all of one size.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        labels: (N,) class indices.
+        class_names: One name per class.
+        name: What messages call the set.
+
+    Example:
+        >>> source = ArraySource(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 1], ["a", "b"])
+        >>> source[1][1], source.describe(1)
+        (1, 'array image 1')
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Sequence[int] | np.ndarray | Tensor,
+        class_names: Sequence[str],
+        name: str = "array",
+    ) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            raise InputError(
+                f"images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}"
+            )
+        self.images = images
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.class_names = list(class_names)
+        self.name = name
+        if len(self.labels) != len(images):
+            raise InputError(f"there are {len(images)} images, but {len(self.labels)} labels")
+        if len(images) and not 0 <= self.labels.min() <= self.labels.max() < len(class_names):
+            raise InputError(
+                f"the labels run from {self.labels.min()} to {self.labels.max()}, "
+                f"but there are {len(class_names)} class names"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def describe(self, index: int) -> str:
+        """The image's number in the set."""
+        return f"{self.name} image {index}"
+
+
+class FileSource:
+    """Images in files, decoded when asked for.
+
+    The names are kept in one block of bytes with one offset each, not as Python objects: a million
+    files take some 40 MB, which loader processes share with the main process.
+
+    Args:
+        root: The folder that the paths are relative to.
+        paths: One per image, relative to ``root``.
+        labels: One class index per image.
+        class_names: One name per class.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        paths: Sequence[str],
+        labels: Sequence[int] | np.ndarray,
+        class_names: Sequence[str],
+    ) -> None:
+        self.root = os.fspath(root)
+        encoded = [os.fsencode(path) for path in paths]
+        self._names = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.class_names = list(class_names)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return read_image(self.describe(index)), int(self.labels[index])
+
+    def describe(self, index: int) -> str:
+        """The file's path."""
+        index = range(len(self))[index]
+        start = self._ends[index - 1] if index else 0
+        name = os.fsdecode(self._names[start : self._ends[index]].tobytes())
+        return os.path.join(self.root, name)  # noqa: PTH118 - once per image and epoch
+
+
+class Subset:
+    """Some of another source's images.
+
+    Args:
+        source: The source to choose from.
+        indices: Which images, by their index there.
+    """
+
+    def __init__(self, source: ImageSource, indices: Sequence[int] | np.ndarray) -> None:
+        self.source = source
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.labels = np.asarray(source.labels)[self.indices]
+        self.class_names = source.class_names
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.source[int(self.indices[index])]
+
+    def describe(self, index: int) -> str:
+        """What the chosen source calls the image."""
+        return self.source.describe(int(self.indices[index]))
+
+
+class Relabelled:
+    """A source whose labels are indices into another list of class names: a model's.
+
+    Args:
+        source: The images.
+        class_names: The names to index into; they must contain all of the source's.
+
+    Raises:
+        InputError: A class of the source that is not among ``class_names``.
+
+    Example:
+        >>> cats = ArraySource(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), [0], ["cat"])
+        >>> Relabelled(cats, ["bird", "cat"])[0][1]
+        1
+    """
+
+    def __init__(self, source: ImageSource, class_names: Sequence[str]) -> None:
+        self.source = source
+        self.class_names = list(class_names)
+        place = {name: label for label, name in enumerate(self.class_names)}
+        unknown = [name for name in source.class_names if name not in place]
+        if unknown:
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise InputError(
+                f"the data's class '{unknown[0]}'{more} is not one of the model's "
+                f"{len(place)} classes{nearest(unknown[0], self.class_names)}"
+            )
+        self._label = np.array([place[name] for name in source.class_names], dtype=np.int64)
+        self.labels = self._label[np.asarray(source.labels)]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = self.source[index]
+        return image, int(self._label[label])
+
+    def describe(self, index: int) -> str:
+        """What the relabelled source calls the image."""
+        return self.source.describe(index)

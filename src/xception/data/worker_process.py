@@ -1,0 +1,50 @@
+"""Signals of loader processes: a loader process ends when its parent ends it, or is gone.
+
+Ctrl-C and a scheduler's SIGTERM often reach every process of a job at once. The main process then
+finishes its step and saves; its loader processes must neither die before it nor print tracebacks.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_HELD = {signal.SIGINT, signal.SIGTERM}
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back while loader processes start, which inherit that.
+
+    A signal that comes meanwhile takes effect right after.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def settle_worker(worker: int) -> None:
+    """Makes a loader process deaf to Ctrl-C, and to SIGTERM from any process but its parent.
+
+    Args:
+        worker: The loader process's number, as ``DataLoader`` gives it; of no consequence.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # SLURM's "time is nearly up"
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+        threading.Thread(target=_obey_parent, name="sigterm", daemon=True).start()
+
+
+def _obey_parent() -> None:
+    while True:
+        received = signal.sigwaitinfo({signal.SIGTERM})
+        if received.si_pid == os.getppid():
+            os._exit(0)
