@@ -140,6 +140,11 @@ class ImageData(lightning.LightningDataModule):
         """Number of classes, after ``setup``."""
         return len(self.class_names)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch, after ``setup``; what is left over is not used."""
+        return len(self.train_source) // self.batch_size
+
     def setup(self, stage: str | None = None) -> None:
         """Opens both splits; again, it does nothing.
 
