@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from xception.errors import InputError
 
@@ -86,3 +89,24 @@ class ModelDescription:
                     f"({found[name]!r}); write the file anew with save_model"
                 )
         return cls(**found, format_version=version)
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's description and tensors under our names, before they are one.
+
+    Attributes:
+        description: What to build.
+        tensors: Values by the names of the model's state dict.
+        path: The file that they come from.
+        kind: What the file was recognised as, a word of ``--kind``.
+        container: The same in words, for people.
+        ignored: Names in the file that are known and not needed (an auxiliary tower).
+    """
+
+    description: ModelDescription
+    tensors: dict[str, Tensor]
+    path: Path
+    kind: str
+    container: str
+    ignored: list[str] = field(default_factory=list)

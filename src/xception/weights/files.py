@@ -5,32 +5,22 @@ numerics profile, preprocessing and provenance: prediction, evaluation and fine-
 from there, so that they can't drift.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from xception.errors import InputError
 from xception.models.registry import create_model
 from xception.weights.atomic import replacing
-from xception.weights.containers import (
-    METADATA_KEY,
-    read_pickled,
-    read_safetensors,
-    read_safetensors_metadata,
-    without_prefixes,
-)
-from xception.weights.description import ModelDescription
+from xception.weights.containers import METADATA_KEY, without_prefixes
+from xception.weights.description import ModelDescription, StoredModel
 from xception.weights.matching import assign
+from xception.weights.reading import Averaging, read_description, read_stored
 
 if TYPE_CHECKING:
     from xception.data.preprocessing import Preprocessing
-
-Averaging = Literal["polyak", "raw"]
-
-RUN_WEIGHTS = "model.safetensors"
-LAST_CHECKPOINT = "checkpoints/last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -50,23 +40,6 @@ class LoadedModel:
     preprocessing: "Preprocessing"
     description: ModelDescription
     path: Path
-
-
-@dataclass(frozen=True)
-class StoredModel:
-    """A model's description and tensors under our names, before they are one.
-
-    Attributes:
-        description: What to build.
-        tensors: Values by the names of the model's state dict.
-        path: The file that they come from.
-        kind: What the file was recognised as.
-    """
-
-    description: ModelDescription
-    tensors: dict[str, Tensor]
-    path: Path
-    kind: str
 
 
 def save_model(
@@ -134,107 +107,6 @@ def describe(
         preprocessing=None if preprocessing is None else preprocessing.to_dict(),
         provenance=provenance or {},
     )
-
-
-def read_description(source: str | Path) -> ModelDescription:
-    """Reads what a model's file says, its tensors only where it says nothing itself.
-
-    Args:
-        source: As for `open_model`.
-
-    Raises:
-        InputError: As `open_model`.
-    """
-    path = _own_file(Path(source), "polyak") if _is_local(source) else None
-    if path is not None and path.suffix == ".safetensors":
-        metadata = read_safetensors_metadata(path)
-        if METADATA_KEY in metadata:
-            return ModelDescription.from_dict(metadata[METADATA_KEY], str(path))
-    return read_stored(source).description
-
-
-def read_stored(
-    source: str | Path, *, weights: Averaging = "polyak", kind: str | None = None
-) -> StoredModel:
-    """Reads description and tensors from whatever holds a model.
-
-    Args:
-        source: As for `open_model`.
-        weights: As for `open_model`.
-        kind: What a file of another project is to be taken for; recognised by default.
-
-    Raises:
-        InputError: As `open_model`.
-    """
-    if not _is_local(source):
-        raise InputError(
-            f"there is no {source}: give a run directory, a checkpoint or a weights file"
-        )
-    path = _own_file(Path(source), weights)
-    if path.suffix == ".safetensors":
-        metadata = read_safetensors_metadata(path)
-        if METADATA_KEY in metadata:
-            if weights == "raw":
-                raise InputError(
-                    f"{path} holds one set of weights, and not the raw ones beside it: give the "
-                    f"run's directory or its {LAST_CHECKPOINT}"
-                )
-            description = ModelDescription.from_dict(metadata[METADATA_KEY], str(path))
-            return StoredModel(description, read_safetensors(path), path, "xception")
-    if path.suffix == ".ckpt":
-        return _read_checkpoint(path, weights)
-    raise InputError(f"{path} is no file of a known kind")
-
-
-def _is_local(source: str | Path) -> bool:
-    return Path(source).exists()
-
-
-def _own_file(path: Path, weights: Averaging) -> Path:
-    """The file in a run directory, or the file itself.
-
-    Raises:
-        InputError: The directory is no run.
-    """
-    if not path.is_dir():
-        return path
-    names = [RUN_WEIGHTS, LAST_CHECKPOINT] if weights == "polyak" else [LAST_CHECKPOINT]
-    for name in names:
-        if (path / name).is_file():
-            return path / name
-    raise InputError(
-        f"the directory {path} holds no {' and no '.join(names)}: "
-        "give the directory of a run, or a weights file"
-    )
-
-
-def _read_checkpoint(path: Path, weights: Averaging) -> StoredModel:
-    """Reads a training checkpoint of ours.
-
-    Raises:
-        InputError: It is truncated, refused, or another program's.
-    """
-    content = read_pickled(path)
-    if METADATA_KEY not in content:
-        raise InputError(
-            f"{path} is another program's checkpoint (it has no '{METADATA_KEY}' entry): "
-            "save the model's state_dict() as .pth"
-        )
-    description = ModelDescription.from_dict(content[METADATA_KEY], str(path))
-    averaged = content.get("polyak")
-    if weights == "polyak" and averaged:
-        tensors = averaged["state_dict"]
-    else:
-        prefix = "model."
-        state = content.get("state_dict", {})
-        tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    provenance: dict[str, Any] = {
-        **description.provenance,
-        "weights": weights if averaged else "raw",
-        **{key: int(content[key]) for key in ("epoch", "global_step") if key in content},
-    }
-    description = replace(description, provenance=provenance)
-    return StoredModel(description, without_prefixes(dict(tensors)), path, "checkpoint")
 
 
 def build(stored: StoredModel) -> LoadedModel:

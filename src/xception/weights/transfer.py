@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from xception.errors import InputError
 from xception.models.registry import create_model
 from xception.weights.description import ModelDescription
-from xception.weights.files import read_stored
 from xception.weights.matching import assign
+from xception.weights.reading import read_stored
 
 HEAD_PREFIXES = ("head.", "classifier.", "fc.")
 """Where the models keep what comes after the last feature map."""

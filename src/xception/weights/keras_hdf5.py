@@ -1,0 +1,154 @@
+"""Keras' HDF5 files as lists of layers with arrays: the containers of Keras 1, 2 and 3.
+
+Keras 1 and 2 store an attribute ``layer_names``, one group for each layer and in it an attribute
+``weight_names``; ``model.save()`` puts this under ``model_weights``. Keras 3's ``.weights.h5``
+holds ``layers/<class>_<n>/vars/<i>``, numbered apart for each class of layers in the model's order,
+with the layer's name in the attribute ``name`` of ``vars``; ``.keras`` is a zip archive around it.
+"""
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xception.errors import InputError
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """One layer that has weights.
+
+    Attributes:
+        name: Its name in Keras; None where the file (an early Keras 3) does not tell.
+        arrays: Its weights in Keras' order and layout.
+    """
+
+    name: str | None
+    arrays: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What a Keras file holds.
+
+    Attributes:
+        layers: In the file's order: that of Keras' ``model.layers``, in Keras 3 files only within
+            each class of layers.
+        container: What kind of file it is, in words.
+    """
+
+    layers: list[KerasLayer]
+    container: str
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """Reads all layers that have weights.
+
+    Args:
+        path: A ``.h5``, ``.hdf5``, ``.weights.h5`` or ``.keras`` file.
+
+    Raises:
+        InputError: The file is truncated, or no Keras file, or h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError(
+            f"{path} is a Keras file, and h5py, which reads it, is not installed: "
+            "pip install 'xception[keras]'"
+        ) from error
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
+                content = io.BytesIO(member.read())
+            with h5py.File(content, "r") as file:
+                return KerasFile(_keras3_layers(file), "Keras 3 model (.keras)")
+        with path.open("rb") as start:
+            if start.read(2) == b"PK":
+                raise OSError("truncated archive")
+        with h5py.File(path, "r") as file:
+            return _read_hdf5(file, path)
+    except KeyError as error:
+        raise InputError(f"{path} is no file of Keras weights ({error.args[0]})") from error
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is truncated or no Keras file ({str(error).splitlines()[0][:120]}): "
+            "fetch or copy it again"
+        ) from error
+
+
+def _read_hdf5(file: Any, path: Path) -> KerasFile:
+    saved_model = "model_weights" in file
+    root = file["model_weights"] if saved_model else file
+    if names := _attribute(root, "layer_names"):
+        version = _text(root.attrs.get("keras_version", "1"))
+        kind = "model.save() file (.h5)" if saved_model else "weights (.h5)"
+        layers = [
+            KerasLayer(name, arrays)
+            for name in names
+            if (arrays := tuple(_array(root[name][w]) for w in _weight_names(root[name], name)))
+        ]
+        return KerasFile(layers, f"Keras {version.split('.')[0]} {kind}")
+    if "layers" in file or "_layer_checkpoint_dependencies" in file:
+        return KerasFile(_keras3_layers(file), "Keras 3 weights (.weights.h5)")
+    raise InputError(
+        f"{path} is an HDF5 file without Keras' layer_names or layers: give a file that "
+        "save_weights() or save() wrote"
+    )
+
+
+def _keras3_layers(file: Any) -> list[KerasLayer]:
+    layers = file["layers" if "layers" in file else "_layer_checkpoint_dependencies"]
+    found = []
+    for container in sorted(layers, key=numbered):
+        variables = layers[container].get("vars")
+        if variables is None or not len(variables):
+            continue
+        name = variables.attrs.get("name")
+        arrays = tuple(_array(variables[i]) for i in sorted(variables, key=int))
+        found.append(KerasLayer(None if name is None else _text(name), arrays))
+    return found
+
+
+def numbered(name: str) -> tuple[str, int]:
+    """Splits an automatic name into stem and number; the first one has no number, or 0.
+
+    Example:
+        >>> numbered("batch_normalization_12"), numbered("conv2d")
+        (('batch_normalization', 12), ('conv2d', 0))
+    """
+    match = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
+    assert match is not None
+    return match[1], int(match[2] or 0)
+
+
+def _weight_names(group: Any, layer: str) -> list[str]:
+    if group is None:
+        raise KeyError(f"layer {layer} has no group")
+    return _attribute(group, "weight_names")
+
+
+def _attribute(group: Any, name: str) -> list[str]:
+    """A list of texts; Keras splits long ones into name0, name1, …"""
+    if name in group.attrs:
+        return [_text(value) for value in group.attrs[name]]
+    parts, index = [], 0
+    while f"{name}{index}" in group.attrs:
+        parts += [_text(value) for value in group.attrs[f"{name}{index}"]]
+        index += 1
+    return parts
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf8") if isinstance(value, bytes) else str(value)
+
+
+def _array(dataset: Any) -> np.ndarray:
+    """The values of a dataset that lies in the file itself."""
+    if getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
+        raise OSError(f"{dataset.name} points to another file, which is refused")
+    return np.asarray(dataset[()], dtype=np.float32)

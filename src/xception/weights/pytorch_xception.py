@@ -1,0 +1,74 @@
+"""Xception's weights from timm's, Cadene's and tstandley's PyTorch models.
+
+All three have the same network: pooling padded by one and BatchNorm's eps 1e-5 (profile "timm").
+Cadene calls the classifier ``last_linear``; tstandley's file has 2-D pointwise kernels.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from xception.errors import InputError
+from xception.weights.description import ModelDescription, StoredModel
+from xception.weights.matching import enumerate_names
+from xception.weights.preprocessings import TIMM_XCEPTION
+from xception.weights.xception_layout import CLASSIFIER, LAYERS
+
+CLASSIFIERS = ("fc", "last_linear", "classifier")
+_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def xception_names() -> dict[str, str]:
+    """Timm's names and ours, the classifier left out."""
+    names = {}
+    for layer in LAYERS:
+        if layer.kind == "conv":
+            names[f"{layer.timm}.weight"] = f"{layer.ours}.conv.weight"
+        else:
+            names[f"{layer.timm}.conv1.weight"] = f"{layer.ours}.conv.depthwise.weight"
+            names[f"{layer.timm}.pointwise.weight"] = f"{layer.ours}.conv.pointwise.weight"
+        for entry in _NORM:
+            names[f"{layer.timm_norm}.{entry}"] = f"{layer.ours}.norm.{entry}"
+    return names
+
+
+def xception_from_pytorch(tensors: Mapping[str, Tensor], path: Path) -> StoredModel:
+    """Translates the state dict of a PyTorch Xception.
+
+    Args:
+        tensors: The state dict, prefixes removed.
+        path: Where it comes from.
+
+    Raises:
+        InputError: Names are missing or unknown.
+    """
+    names = xception_names()
+    for classifier in CLASSIFIERS:
+        if f"{classifier}.weight" in tensors:
+            names |= {f"{classifier}.{e}": f"{CLASSIFIER}.{e}" for e in ("weight", "bias")}
+            break
+    unknown = [name for name in tensors if name not in names]
+    missing = [n for n in names if n not in tensors and not n.endswith("num_batches_tracked")]
+    if unknown or missing:
+        told = [f"{len(missing)} missing: {enumerate_names(missing)}"] if missing else []
+        told += [f"{len(unknown)} extra: {enumerate_names(unknown)}"] if unknown else []
+        raise InputError(f"{path} is no legacy_xception of timm or Cadene: {'; '.join(told)}")
+    ours = {}
+    for name, tensor in tensors.items():
+        if name.endswith("pointwise.weight") and tensor.ndim == 2:
+            tensor = tensor[:, :, None, None]
+        ours[names[name]] = tensor
+    head = ours.get(f"{CLASSIFIER}.weight")
+    description = ModelDescription(
+        architecture="xception",
+        arguments={
+            "num_classes": 0 if head is None else int(head.shape[0]),
+            "in_channels": int(ours["entry_flow.conv1.conv.weight"].shape[1]),
+            "numerics": "timm",
+        },
+        numerics="timm",
+        preprocessing=TIMM_XCEPTION,
+        provenance={"converted_from": path.name},
+    )
+    return StoredModel(description, ours, path, "timm-xception", "PyTorch state dict")
