@@ -245,6 +245,16 @@ def max_pool(numerics: Numerics, stride: int, dilation: int = 1) -> nn.Module:
     return nn.MaxPool2d(3, stride, padding=1)
 
 
+def scaled_channels(channels: int, width: float) -> int:
+    """Returns ``channels * width`` rounded to a multiple of 8, at least 8.
+
+    Example:
+        >>> scaled_channels(728, 0.25), scaled_channels(32, 0.1)
+        (184, 8)
+    """
+    return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
 def initialize(model: nn.Module) -> None:
     """Draws all weights as Keras does: Glorot uniform, biases 0, BatchNorm scale 1 and shift 0.
 

@@ -10,6 +10,7 @@ from torch import nn
 from xception.errors import InputError, nearest
 
 _MODELS = {
+    "inception_v3": ("xception.models.inception_v3", "InceptionV3"),
     "xception": ("xception.models.xception", "Xception"),
 }
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from xception.errors import InputError
 from xception.models.head import Head
-from xception.models.layers import Activation, Numerics, Order, initialize
+from xception.models.layers import Activation, Numerics, Order, initialize, scaled_channels
 from xception.models.validation import (
     check_choice,
     check_flag,
@@ -256,7 +256,7 @@ def resolve_widths(width: float, widths: tuple[int, ...] | None) -> Widths:
     factor = check_positive("width", width)
     if widths is not None:
         return Widths(*check_integers("widths", widths, length=len(Widths._fields)))
-    return Widths(*(max(8, int(channels * factor / 8 + 0.5) * 8) for channels in Widths()))
+    return Widths(*(scaled_channels(channels, factor) for channels in Widths()))
 
 
 def _minimum_input_size(stem_strides: tuple[int, ...]) -> int:
