@@ -93,7 +93,7 @@ def training_charts(rows: Sequence[Row], top_k: int = 5) -> list[tuple[str, str]
         known = [curve for curve in known if curve[0][0]]
         if not known:
             continue
-        with rc_context(_STYLE):
+        with rc_context(_STYLE):  # type: ignore[arg-type]
             figure = Figure(figsize=(4.4, 2.9), layout="constrained")
             axes = figure.subplots()
             for (steps, values), name, text in known:

@@ -87,7 +87,11 @@ def most_confused(evaluation: Evaluation, most: int) -> list[tuple[int, int, int
     cell, count = np.unique(cells, return_counts=True)
     order = np.argsort(-count, kind="stable")[:most]
     return [
-        (int(cell[i]) // evaluation.num_classes, int(cell[i]) % evaluation.num_classes, int(count[i]))
+        (
+            int(cell[i]) // evaluation.num_classes,
+            int(cell[i]) % evaluation.num_classes,
+            int(count[i]),
+        )
         for i in order
     ]
 
@@ -145,7 +149,9 @@ def class_table(evaluation: Evaluation) -> str:
     if len(rows) <= CLASSES_SHOWN:
         return shown
     rest = _class_rows_table(rows[CLASSES_SHOWN:])
-    return f"{shown}<details><summary>the other {len(rows) - CLASSES_SHOWN}</summary>{rest}</details>"
+    return (
+        f"{shown}<details><summary>the other {len(rows) - CLASSES_SHOWN}</summary>{rest}</details>"
+    )
 
 
 def _class_rows_table(rows: list[str]) -> str:

@@ -204,7 +204,11 @@ def _duration(seconds: float) -> str:
 def _amount(count: float) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
-            return f"{count / size:.3g} {unit}" if count / size >= 100 else f"{count / size:.2f} {unit}"
+            return (
+                f"{count / size:.3g} {unit}"
+                if count / size >= 100
+                else f"{count / size:.2f} {unit}"
+            )
     return f"{count:.0f} bytes"
 
 

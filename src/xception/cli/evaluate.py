@@ -1,0 +1,155 @@
+"""``xception evaluate MODEL DATA``: top-1, top-5 and loss; single model, single crop."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from xception.cli.parsing import new_parser, parse
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from xception.inference.evaluation import Evaluation
+
+SUMMARY = "top-1, top-5 and loss of a model on a data set"
+
+DESCRIPTION = """\
+Evaluates a trained model on labelled images: single model, single crop, each image once. Images
+that can't be read are listed and in no figure; the exit code is then 1. ImageNet's blacklist is
+left out where it is at hand, as in the paper, and the figures on all images are given too."""
+
+CLASSES_SHOWN = 10  # the weakest, in the table
+SKIPPED_SHOWN = 20
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the verb; returns 0, or 1 when some image could not be read."""
+    options = _parse(arguments)
+
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from xception.inference.tables import require_table
+
+    output = Path(options.output) if options.output else None
+    if output:
+        require_table(output, overwrite=options.overwrite)
+
+    from xception.cli.labelled_data import open_labelled_data
+    from xception.cli.progress import progress_bar
+    from xception.inference.devices import choose_device
+    from xception.inference.scoring import evaluate
+    from xception.weights.files import open_model
+
+    loaded = open_model(options.model, weights=options.weights)
+    source = open_labelled_data(options.data, options.split, options.data_root)
+    started, done = time.perf_counter(), 0
+
+    with progress_bar(Console(stderr=True), len(source)) as advance:
+
+        def note(images: int, _: int) -> None:
+            nonlocal done
+            advance(images - done)
+            done = images
+
+        found = evaluate(
+            loaded.model,
+            source,
+            loaded.preprocessing,
+            class_names=loaded.class_names,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            device=options.device,
+            progress=note,
+        )
+    seconds = time.perf_counter() - started
+    if output:
+        from xception.cli.evaluation_output import write_images
+
+        write_images(found, source, output)
+    facts: dict[str, Any] = {
+        "model": str(loaded.path),
+        "data": options.data,
+        "split": options.split,
+        "weights": options.weights,
+        "device": str(choose_device(options.device)),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(len(source) / max(seconds, 1e-9), 2),
+    }
+    if options.json:
+        print(json.dumps(facts | figures(found), ensure_ascii=False, indent=2, allow_nan=False))
+    else:
+        from xception.cli.evaluation_output import show
+
+        show(found, facts)
+    _report_skipped(found)
+    return 1 if found.skipped else 0
+
+
+def figures(found: "Evaluation") -> dict[str, Any]:
+    """All figures as JSON primitives; those with blacklisted images apart."""
+    kept = found.without_blacklisted()
+    told: dict[str, Any] = kept.figures()
+    if found.blacklisted is not None:
+        told["with_blacklisted"] = found.figures()
+    told["skipped_images"] = [reason for _, reason in found.skipped]
+    told["classes"] = [
+        {"name": name, "images": int(images), "top1": None if images == 0 else float(top1)}
+        for name, images, top1 in zip(
+            kept.class_names, kept.images_per_class, kept.accuracy_per_class, strict=True
+        )
+    ]
+    return told
+
+
+def _report_skipped(found: "Evaluation") -> None:
+    if not found.skipped:
+        return
+    whole = len(found.skipped) + found.num_images
+    print(
+        f"xception: {len(found.skipped):,} of {whole:,} images could not be read "
+        "and are in no figure:",
+        file=sys.stderr,
+    )
+    for _, reason in found.skipped[:SKIPPED_SHOWN]:
+        print(f"  {reason}", file=sys.stderr)
+    if len(found.skipped) > SKIPPED_SHOWN:
+        print(f"  and {len(found.skipped) - SKIPPED_SHOWN:,} more", file=sys.stderr)
+
+
+def _parse(arguments: Sequence[str]) -> "Namespace":
+    parser = new_parser("evaluate", DESCRIPTION)
+    add = parser.add_argument
+    add("model", type=str, help="Run directory, checkpoint (.ckpt) or weights file.")
+    add(
+        "data",
+        type=str,
+        help="Data set (digits, imagenet, cifar10, …), folder, recipe or run directory.",
+    )
+    add(
+        "--weights",
+        type=Literal["polyak", "raw"],
+        default="polyak",
+        help="Averaged weights, or those of the last step (run directory and .ckpt only).",
+    )
+    add("--batch-size", type=int, default=32, help="Images per forward pass.")
+    add(
+        "--num-workers",
+        type=int | None,
+        help="Processes that decode images; by default none on the CPU, up to 8 for a GPU.",
+    )
+    add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
+    add("--data-root", type=str, help="Where a named data set lies, or is downloaded to.")
+    add(
+        "--split",
+        type=Literal["evaluation", "train"],
+        default="evaluation",
+        help="Which part of the data.",
+    )
+    add("--json", action="store_true", help="Print the figures as JSON.")
+    add("--output", type=str, help="File (.csv, .jsonl or .parquet) for a row for each image.")
+    add("--overwrite", action="store_true", help="Replace the output file if it exists.")
+    return parse(parser, arguments)

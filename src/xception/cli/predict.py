@@ -1,0 +1,96 @@
+"""``xception predict MODEL PATH…``: class names and probabilities of images."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from xception.cli.parsing import new_parser, parse
+
+if TYPE_CHECKING:
+    from jsonargparse import Namespace
+
+    from xception.inference.prediction import Prediction
+
+SUMMARY = "classify images"
+
+DESCRIPTION = """\
+Classifies images with a trained model. It needs no training data. Images that can't be read are
+listed with the reason; the exit code is then 1. Into a pipe go tab-separated lines."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the verb; returns 0, or 1 when some image could not be read."""
+    options = _parse(arguments)
+
+    from pathlib import Path
+
+    from xception.inference.inputs import require_images
+    from xception.inference.tables import require_table
+
+    output = Path(options.output) if options.output else None
+    if output:
+        require_table(output, overwrite=options.overwrite)
+    total = require_images(options.paths)
+
+    from xception.cli.prediction_output import show_predictions, write_predictions
+    from xception.inference.prediction import names_of, predict
+    from xception.weights.files import open_model
+
+    loaded = open_model(options.model, weights=options.weights)
+    counted = _Counted(
+        predict(
+            loaded,
+            options.paths,
+            top_k=options.top_k,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            device=options.device,
+        )
+    )
+    if output:
+        k = min(options.top_k, len(names_of(loaded)))
+        write_predictions(counted, output, k=k, total=total)
+        print(f"{counted.images - counted.failed:,} images classified: {output}")
+    else:
+        show_predictions(counted, total=total)
+    if counted.failed:
+        failed = f"{counted.failed:,} of {counted.images:,} images"
+        print(f"xception: {failed} could not be read", file=sys.stderr)
+    return 1 if counted.failed else 0
+
+
+def _parse(arguments: list[str]) -> "Namespace":
+    parser = new_parser("predict", DESCRIPTION)
+    add = parser.add_argument
+    add("model", type=str, help="Run directory, checkpoint (.ckpt) or weights file.")
+    add("paths", type=str, nargs="+", help="Image files, folders of any depth, quoted globs.")
+    add("--top-k", type=int, default=5, help="How many classes to name for each image.")
+    add("--output", type=str, help="File (.csv, .jsonl or .parquet) to write instead of a table.")
+    add("--overwrite", action="store_true", help="Replace the output file if it exists.")
+    add("--batch-size", type=int, default=32, help="Images per forward pass.")
+    add(
+        "--num-workers",
+        type=int | None,
+        help="Processes that decode images; by default none on the CPU, up to 8 for a GPU.",
+    )
+    add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
+    add(
+        "--weights",
+        type=Literal["polyak", "raw"],
+        default="polyak",
+        help="Averaged weights, or those of the last step (run directory and .ckpt only).",
+    )
+    return parse(parser, arguments)
+
+
+class _Counted:
+    """Passes predictions on and counts them."""
+
+    def __init__(self, predictions: "Iterator[Prediction]") -> None:
+        self.predictions, self.images, self.failed = predictions, 0, 0
+
+    def __iter__(self) -> "Iterator[Prediction]":
+        for prediction in self.predictions:
+            self.images += 1
+            self.failed += prediction.error is not None
+            yield prediction

@@ -1,0 +1,181 @@
+"""Classifies images of which nothing is known: files in, class names and probabilities out."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from xception.data.decoding import MAX_PIXELS, UnreadableImageError, read_image
+from xception.data.preprocessing import Preprocessing
+from xception.data.worker_process import settle_worker, signals_held
+from xception.errors import InputError, RunFailedError
+from xception.inference.classes import require_classifier
+from xception.inference.devices import choose_device, choose_workers, inference_mode
+from xception.inference.inputs import find_images
+from xception.weights.files import LoadedModel
+
+# The largest image that would be decoded, 16 bits a channel and not compressed, and its header.
+_MOST_BYTES = 8 * MAX_PIXELS + 2**20
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one image, or why it says nothing.
+
+    Attributes:
+        path: The file.
+        classes: The names of the k most probable classes, the most probable first.
+        indices: Their numbers among the model's outputs.
+        probabilities: Their probabilities in [0, 1].
+        error: None, or the reason why the image could not be read; then the others are empty.
+    """
+
+    path: str
+    classes: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    error: str | None = None
+
+
+def predict(
+    loaded: LoadedModel,
+    paths: Iterable[str | Path],
+    *,
+    top_k: int = 5,
+    batch_size: int = 32,
+    num_workers: int | None = None,
+    device: str = "auto",
+) -> Iterator[Prediction]:
+    """Classifies files, folders and globs, one prediction after the other.
+
+    Memory does not grow with the number of images: files are looked for while others are
+    classified.
+
+    Args:
+        loaded: A model with its class names and preprocessing, from ``open_model``.
+        paths: Files, folders (searched with their subfolders), globs.
+        top_k: How many classes to name; no more than there are.
+        batch_size: Images per forward pass.
+        num_workers: Processes that decode images; None: none on the CPU, up to 8 for a GPU.
+        device: ``auto`` (CUDA where there is a GPU), ``cpu`` or ``cuda``.
+
+    Yields:
+        One prediction for each image in the order in which they are found; for an unreadable one
+        a prediction with its ``error``.
+
+    Raises:
+        InputError: A value out of range, or the device is not there.
+        RunFailedError: The model's output is not finite.
+    """
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}; give 1 or more")
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give 1 or more")
+    require_classifier(loaded.model, loaded.preprocessing)
+    target_device = choose_device(device)
+    names = names_of(loaded)
+    workers = choose_workers(num_workers, target_device, num_images=batch_size * 8)
+    loader = DataLoader(
+        _Reader(loaded.preprocessing),
+        batch_size=None,  # what the sampler yields is a whole batch
+        sampler=_batches(find_images(paths), batch_size),
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=settle_worker,
+        generator=torch.Generator(),  # not the global one: a prediction draws no random number
+    )
+    with signals_held():
+        batches = iter(loader)
+    for batch in batches:
+        yield from _classify(loaded, batch, names, min(top_k, len(names)), target_device)
+
+
+def names_of(loaded: LoadedModel) -> list[str]:
+    """The model's class names; their numbers where its file does not tell them."""
+    count = loaded.model.num_classes
+    assert isinstance(count, int)
+    return list(loaded.class_names or (str(index) for index in range(count)))
+
+
+def open_image(path: str) -> Tensor:
+    """Reads and decodes a file of which nothing is known.
+
+    Returns:
+        (3, H, W) uint8, RGB.
+
+    Raises:
+        InputError: It is no file, can't be read, or holds no image; the message says which.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - Path objects cost as much as a small image
+    except (OSError, ValueError):
+        return read_image(path)  # which tells the reason
+    if stat.S_ISREG(status.st_mode) and status.st_size > _MOST_BYTES:
+        raise UnreadableImageError(f"it has {status.st_size:,} bytes, too many for an image")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise UnreadableImageError("it is a device or a pipe, not a file")
+    return read_image(path)
+
+
+class _Read(NamedTuple):
+    path: str
+    crop: Tensor | None  # (3, S, S) uint8
+    error: str | None
+
+
+class _Reader(Dataset[list[_Read]]):
+    """Reads and crops batches in the loader's processes; a failure becomes a value."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+
+    def __getitem__(self, paths: list[str]) -> list[_Read]:
+        return [self._read(path) for path in paths]
+
+    def _read(self, path: str) -> _Read:
+        try:
+            return _Read(path, self.preprocessing(open_image(path)), None)
+        except InputError as error:
+            return _Read(path, None, str(error))
+
+
+def _batches(paths: Iterator[Path], batch_size: int) -> Iterator[list[str]]:
+    while batch := [str(path) for path in islice(paths, batch_size)]:
+        yield batch
+
+
+def _classify(
+    loaded: LoadedModel, batch: list[_Read], names: list[str], k: int, device: torch.device
+) -> Iterator[Prediction]:
+    crops = [read.crop for read in batch if read.crop is not None]
+    rows: Iterator[tuple[list[float], list[int]]] = iter(())
+    if crops:
+        # Not around a yield: whoever consumes the predictions keeps his own gradient mode.
+        with inference_mode(loaded.model, device):
+            images = loaded.preprocessing.normalize(torch.stack(crops).to(device))
+            logits = loaded.model(images.contiguous(memory_format=torch.channels_last)).float()
+            best = logits.softmax(dim=1).topk(k, dim=1)
+        rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    for read in batch:
+        if read.crop is None:
+            yield Prediction(read.path, error=read.error)
+            continue
+        probabilities, indices = next(rows)
+        if any(p != p for p in probabilities):
+            raise RunFailedError(
+                f"the model's output for {read.path} is NaN; its weights are damaged or its "
+                "training diverged: take an earlier checkpoint"
+            )
+        yield Prediction(
+            path=read.path,
+            classes=tuple(names[index] for index in indices),
+            indices=tuple(indices),
+            probabilities=tuple(probabilities),
+        )
