@@ -1,9 +1,7 @@
 """How one batch is put together, in whatever process: a pure function of its place in the order."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -77,7 +75,7 @@ class TrainingBatches(Dataset[Batch]):
 
 
 class EvaluationBatches(Dataset[Batch]):
-    """Evaluation batches by the indices of their images; an index of -1 is padding.
+    """Evaluation batches by the range of their images; what lies past the last one is padding.
 
     Args:
         source: The images.
@@ -88,14 +86,15 @@ class EvaluationBatches(Dataset[Batch]):
         self.source = source
         self.preprocessing = preprocessing
 
-    def __getitem__(self, indices: Sequence[int] | np.ndarray) -> Batch:
+    def __getitem__(self, indices: range) -> Batch:
         size = self.preprocessing.size
         images = torch.zeros(len(indices), 3, size, size, dtype=torch.uint8)
         labels = torch.full((len(indices),), -1)
+        found = torch.tensor([i if i < len(self.source) else -1 for i in indices])
         skipped: list[tuple[int, str]] = []
-        for row, index in enumerate(int(i) for i in indices):
-            if index < 0:
-                continue
+        for row, index in enumerate(indices):
+            if index >= len(self.source):
+                break
             try:
                 image, label = self.source[index]
             except UnreadableImageError as error:
@@ -103,4 +102,4 @@ class EvaluationBatches(Dataset[Batch]):
                 continue
             images[row] = self.preprocessing(image)
             labels[row] = label
-        return Batch(images, labels, torch.tensor(indices, dtype=torch.int64), skipped)
+        return Batch(images, labels, found, skipped)

@@ -35,6 +35,7 @@ class CachedSource:
         self.source = source
         self.labels: np.ndarray = source.labels
         self.class_names = source.class_names
+        self.blacklisted: set[int] = getattr(source, "blacklisted", set())
         self._kept: dict[int, Tensor | str] = {}
 
     def __len__(self) -> int:
@@ -44,7 +45,7 @@ class CachedSource:
         kept = self._kept.get(index)
         if kept is None:
             try:
-                kept = self.source[index][0].contiguous()
+                kept = self.source[index][0]
             except UnreadableImageError as error:
                 kept = str(error)
             self._kept[index] = kept

@@ -167,7 +167,7 @@ def _images_below(folder: Path, class_folder: str) -> Iterator[str]:
                 continue
             path = f"{relative}/{entry.name}"
             # A folder called x.jpg counts as an image that can't be read: it is reported.
-            if Path(entry.name).suffix.lower() in SUFFIXES:
+            if "." + entry.name.rpartition(".")[2].lower() in SUFFIXES:
                 images.append(path)
             elif entry.is_dir():
                 status = entry.stat()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from xception.data.folders import class_folders, require_folder, scan_classes
 from xception.data.sources import FileSource
@@ -43,8 +44,14 @@ class Synset(NamedTuple):
     words: str
 
 
-class ImageNetSource(FileSource):
+class ImageNetSource:
     """One split of ImageNet.
+
+    Args:
+        files: The images, labelled by sorted WordNet ids.
+        wnids: The WordNet id of each class, sorted.
+        synsets: The classes of ``meta.mat``, for readable names; or nothing.
+        blacklist: Numbers of the validation images that are blacklisted, from 1.
 
     Attributes:
         wnids: The WordNet id of each class, sorted; a label is an index into them.
@@ -52,21 +59,31 @@ class ImageNetSource(FileSource):
             counted in the figure on all images. Empty without a blacklist, and for training.
     """
 
-    wnids: list[str]
-    blacklisted: set[int]
-
     def __init__(
         self,
-        folder: Path,
-        paths: list[str],
-        labels: np.ndarray,
-        class_names: list[str],
+        files: FileSource,
         wnids: list[str],
-        blacklisted: set[int],
+        synsets: list[Synset],
+        blacklist: frozenset[int] = frozenset(),
     ) -> None:
-        super().__init__(folder, paths, labels, class_names)
+        self._files = files
+        self.labels = files.labels
         self.wnids = wnids
-        self.blacklisted = blacklisted
+        self.class_names = class_titles(wnids, synsets)
+        self.blacklisted: set[int] = set()
+        if blacklist:
+            numbers = (_image_number(files.describe(index)) for index in range(len(files)))
+            self.blacklisted = {i for i, number in enumerate(numbers) if number in blacklist}
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._files[index]
+
+    def describe(self, index: int) -> str:
+        """The file's path."""
+        return self._files.describe(index)
 
 
 def open_imagenet(root: str, split: Literal["train", "evaluation"]) -> ImageNetSource:
@@ -91,26 +108,19 @@ def open_imagenet(root: str, split: Literal["train", "evaluation"]) -> ImageNetS
             raise InputError(
                 f"ImageNet in {base} has no folder train/ with a folder per WordNet id"
             )
-        found = scan_classes(train, wnids)
-        labels = found.labels
-        paths = [os.path.relpath(found.describe(i), train) for i in range(len(found))]
-        return ImageNetSource(train, paths, labels, class_titles(wnids, synsets), wnids, set())
+        return ImageNetSource(scan_classes(train, wnids), wnids, synsets)
     folder = next((base / n for n in ("val", "validation") if (base / n).is_dir()), None)
     if folder is None:
         raise InputError(f"ImageNet in {base} has no folder val/ with the validation images")
     if any(entry.is_dir() for entry in os.scandir(folder)):
         wnids = wnids or _wnids(folder)
-        sorted_paths, sorted_labels = _sorted_validation(folder, wnids)
+        files = _sorted_validation(folder, wnids)
     else:
         wnids = wnids or sorted(s.wnid for s in synsets)
-        sorted_paths, sorted_labels = _flat_validation(base, folder, wnids, synsets)
+        files = _flat_validation(base, folder, wnids, synsets)
     blacklist = _find(base, BLACKLIST)
-    blacklisted = set()
-    if blacklist:
-        numbers = set(_integers(blacklist))
-        blacklisted = {i for i, p in enumerate(sorted_paths) if _image_number(p) in numbers}
     return ImageNetSource(
-        folder, sorted_paths, sorted_labels, class_titles(wnids, synsets), wnids, blacklisted
+        files, wnids, synsets, frozenset(_integers(blacklist) if blacklist else ())
     )
 
 
@@ -171,8 +181,8 @@ def _wnids(folder: Path) -> list[str]:
     return names
 
 
-def _sorted_validation(folder: Path, wnids: list[str]) -> tuple[list[str], np.ndarray]:
-    """Paths and labels of validation images that lie in one folder per WordNet id."""
+def _sorted_validation(folder: Path, wnids: list[str]) -> FileSource:
+    """Validation images that lie in one folder per WordNet id."""
     folders = _wnids(folder)
     unknown = sorted(set(folders) - set(wnids))
     if unknown:
@@ -180,15 +190,13 @@ def _sorted_validation(folder: Path, wnids: list[str]) -> tuple[list[str], np.nd
             f"the class folder {folder / unknown[0]} has no counterpart in train/; add one or "
             "remove it"
         )
-    found = scan_classes(folder, folders, wnids)
-    paths = [os.path.relpath(found.describe(i), folder) for i in range(len(found))]
-    return paths, found.labels
+    return scan_classes(folder, folders, wnids)
 
 
 def _flat_validation(
     base: Path, folder: Path, wnids: list[str], synsets: list[Synset]
-) -> tuple[list[str], np.ndarray]:
-    """Paths and labels of validation images that lie in one folder, by the devkit's ground truth.
+) -> FileSource:
+    """Validation images that lie in one folder, with their labels from the devkit's ground truth.
 
     With fewer classes in ``train/`` than in the devkit, only these classes' images.
     """
@@ -225,7 +233,7 @@ def _flat_validation(
             f"{folder} has no images called like ILSVRC2012_val_00000001.JPEG; unpack "
             "ILSVRC2012_img_val.tar there"
         )
-    return paths, np.asarray(labels, dtype=np.int64)
+    return FileSource(folder, paths, labels, wnids)
 
 
 def _image_number(path: str) -> int | None:

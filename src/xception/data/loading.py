@@ -109,21 +109,11 @@ class TrainingLoader:
         epoch, first = place(
             self.samples_seen, steps_per_epoch=self.steps_per_epoch, batch_size=self.batch_size
         )
-        self._plan.keys = [
-            (
-                epoch,
-                micro_batch(
-                    step,
-                    part,
-                    batch_size=self.batch_size,
-                    world_size=self.world_size,
-                    rank=self.rank,
-                    accumulation=self.accumulation,
-                ),
-            )
+        self._plan.keys = (
+            (epoch, self._positions(step, part))
             for step in range(first, self.steps_per_epoch)
             for part in range(self.accumulation)
-        ]
+        )
         start = (epoch * self.steps_per_epoch + first) * self.batch_size
         share = self.batch_size // self.accumulation  # samples per micro-batch, all processes
         with signals_held():
@@ -132,6 +122,16 @@ class TrainingLoader:
             self._account(batch)
             self.samples_seen = start + number * share
             yield batch
+
+    def _positions(self, step: int, part: int) -> range:
+        return micro_batch(
+            step,
+            part,
+            batch_size=self.batch_size,
+            world_size=self.world_size,
+            rank=self.rank,
+            accumulation=self.accumulation,
+        )
 
     def _account(self, batch: Batch) -> None:
         """Logs newly met unreadable images, and stops when there are too many."""
@@ -196,10 +196,11 @@ class EvaluationLoader:
         self.batch_size = batch_size
         self.world_size = world_size
         self.rank = rank
-        plan = _Plan(self._indices())
+        plan = _Plan()
+        plan.keys = self._ranges()
+        self._length = len(plan.keys)
         batches = EvaluationBatches(source, preprocessing)
         self._loader = _data_loader(batches, plan, num_workers, persistent=False)
-        self._length = len(plan.keys)
 
     def __len__(self) -> int:
         """Batches on this process, the same on all."""
@@ -210,29 +211,25 @@ class EvaluationLoader:
             batches = iter(self._loader)
         yield from batches
 
-    def _indices(self) -> list[list[int]]:
-        """For each batch of this process, the indices of its images; -1 is padding."""
+    def _ranges(self) -> list[range]:
+        """For each batch of this process, its images; those past the last one are padding."""
         total, together = len(self.source), self.batch_size * self.world_size
-        lists = []
+        ranges = []
         for start in range(0, total, together):
             # The last batch is shared evenly, so that it is no larger than it must be.
             size = min(self.batch_size, -(-(total - start) // self.world_size))
             first = start + self.rank * size
-            lists.append([i if i < total else -1 for i in range(first, first + size)])
-        return lists
+            ranges.append(range(first, first + size))
+        return ranges
 
 
 class _Plan:
-    """The keys of the batches to load, changed before each iteration; a ``DataLoader`` sampler."""
+    """The keys of the batches to load, set before an iteration; ``DataLoader`` calls it sampler."""
 
-    def __init__(self, keys: Iterable[Any] = ()) -> None:
-        self.keys = list(keys)
+    keys: Iterable[Any] = ()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.keys)
-
-    def __len__(self) -> int:
-        return len(self.keys)
 
 
 def _data_loader(

@@ -105,7 +105,7 @@ class ImageData(lightning.LightningDataModule):
         self.root = root
         self.validation_fraction = validation_fraction
         self.batch_size = batch_size
-        self.evaluation_batch_size = evaluation_batch_size
+        self._evaluation_batch_size = evaluation_batch_size
         self.num_workers = num_workers
         self.cache = cache
         self.max_unreadable = max_unreadable
@@ -199,7 +199,7 @@ class ImageData(lightning.LightningDataModule):
         return EvaluationLoader(
             self.evaluation_source,
             self.preprocessing,
-            batch_size=self.evaluation_batch_size or self._device_batch(),
+            batch_size=self.evaluation_batch_size,
             num_workers=self._workers(self.evaluation_source),
             world_size=self._world_size,
             rank=self._rank,
@@ -217,7 +217,11 @@ class ImageData(lightning.LightningDataModule):
     def _rank(self) -> int:
         return int(self.trainer.global_rank) if self.trainer else 0
 
-    def _device_batch(self) -> int:
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Images per evaluation batch and device."""
+        if self._evaluation_batch_size is not None:
+            return self._evaluation_batch_size
         accumulation = int(self.trainer.accumulate_grad_batches) if self.trainer else 1
         return max(1, self.batch_size // (self._world_size * accumulation))
 

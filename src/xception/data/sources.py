@@ -1,7 +1,7 @@
 """A source of labelled images: random access by index, whatever lies behind it.
 
-A source is anything with ``class_names``, ``labels``, ``len`` and ``source[index]``; ``Subset``,
-``Relabelled`` and the cache wrap one and are one. Nothing here shuffles or augments.
+A source is anything with ``class_names``, ``labels``, ``len`` and ``source[index]``; ``Subset`` and
+``CachedSource`` wrap one and are one. Nothing here shuffles or augments.
 """
 
 import os
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xception.data.decoding import read_image
-from xception.errors import InputError, nearest
+from xception.errors import InputError
 
 
 @runtime_checkable
@@ -156,45 +156,3 @@ class Subset:
     def describe(self, index: int) -> str:
         """What the chosen source calls the image."""
         return self.source.describe(int(self.indices[index]))
-
-
-class Relabelled:
-    """A source whose labels are indices into another list of class names: a model's.
-
-    Args:
-        source: The images.
-        class_names: The names to index into; they must contain all of the source's.
-
-    Raises:
-        InputError: A class of the source that is not among ``class_names``.
-
-    Example:
-        >>> cats = ArraySource(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), [0], ["cat"])
-        >>> Relabelled(cats, ["bird", "cat"])[0][1]
-        1
-    """
-
-    def __init__(self, source: ImageSource, class_names: Sequence[str]) -> None:
-        self.source = source
-        self.class_names = list(class_names)
-        place = {name: label for label, name in enumerate(self.class_names)}
-        unknown = [name for name in source.class_names if name not in place]
-        if unknown:
-            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise InputError(
-                f"the data's class '{unknown[0]}'{more} is not one of the model's "
-                f"{len(place)} classes{nearest(unknown[0], self.class_names)}"
-            )
-        self._label = np.array([place[name] for name in source.class_names], dtype=np.int64)
-        self.labels = self._label[np.asarray(source.labels)]
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.source[index]
-        return image, int(self._label[label])
-
-    def describe(self, index: int) -> str:
-        """What the relabelled source calls the image."""
-        return self.source.describe(index)

@@ -108,9 +108,12 @@ def _load(name: str, stock: StockSet, arguments: dict[str, Any], folder: Path) -
         return build(folder, download=False, **arguments)
     except RuntimeError:  # absent, or its checksums are wrong: torchvision says "not found"
         pass
+    from filelock import FileLock
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return build(folder, download=True, **arguments)
+        with FileLock(folder / f".{name}.lock"):  # of several processes, one downloads
+            return build(folder, download=True, **arguments)
     except (OSError, RuntimeError) as error:  # URLError is an OSError
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise InputError(

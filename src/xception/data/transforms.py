@@ -208,7 +208,11 @@ class TrainingTransform:
             drawn: One per image.
         """
         if self.crop == "inception":
-            batch = torch.stack([self._crop(i, d) for i, d in zip(images, drawn, strict=True)])
+            # Filled, not stacked: a stack would take over the memory layout of its images, and the
+            # layout decides which convolution kernels run, and so the last bits of a training.
+            batch = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8)
+            for row, image, augmentation in zip(batch, images, drawn, strict=True):
+                row.copy_(self._crop(image, augmentation))
         else:
             batch = self._shifted(torch.stack([self._whole(image) for image in images]), drawn)
         if self.cutout:
