@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.dispatch import as_channels_last
+from xception.kernels.dispatch import as_channels_last, without_autocast
 
 Tap = Literal["none", "sum", "strided", "strided-relu"]
 TAPS = get_args(Tap)
@@ -88,6 +88,7 @@ def empty_tap(z: Tensor, tap: str) -> Tensor:
     return torch.empty(size, dtype=z.dtype, device=z.device, memory_format=torch.channels_last)
 
 
+@without_autocast
 def launch_forward(
     z: Tensor,
     scale: Tensor | None,
@@ -141,6 +142,7 @@ def launch_forward(
     return out, tapped
 
 
+@without_autocast
 def launch_backward(
     grad_out: Tensor,
     grad_tap: Tensor,

@@ -4,11 +4,17 @@ Triton runs on CUDA GPUs. With ``TRITON_INTERPRET=1`` in the environment before 
 Triton interprets the same kernels on CPU tensors: slow, but enough to test every line of them.
 """
 
+import functools
 import importlib.util
 import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -32,6 +38,20 @@ def runs_kernel(tensor: Tensor) -> bool:
     if tensor.dtype not in KERNEL_DTYPES:
         return False
     return tensor.is_cuda or interpreting()
+
+
+def without_autocast(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Runs a function with autocast off: an operator computes in the types that it is given.
+
+    Autocast is not off inside an operator, and would turn its float32 sums into half precision.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def as_channels_last(tensor: Tensor) -> Tensor:

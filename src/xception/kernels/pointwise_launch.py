@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.dispatch import as_channels_last, images_of, rows_of
+from xception.kernels.dispatch import as_channels_last, images_of, rows_of, without_autocast
 
 # cuBLAS may beat a Triton product by more than the statistics' extra pass costs.
 LIBRARY: tuning.Config = {"LIBRARY": 1}
@@ -33,6 +33,7 @@ def product_candidates(dtype: torch.dtype) -> list[tuning.Config]:
     ]
 
 
+@without_autocast
 def launch_forward(
     x: Tensor, weight: Tensor, center: Tensor, statistics: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,6 +75,7 @@ def launch_forward(
     return images_of(out, batch, height, width), sums[0].clone(), sums[1].clone()
 
 
+@without_autocast
 def launch_backward(
     grad: Tensor,
     grad_sum: Tensor,

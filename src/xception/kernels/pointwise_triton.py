@@ -41,7 +41,7 @@ def pointwise_forward(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """Computes out (M, N) = x (M, K) · weight (N, K)ᵀ; grid: (ceil(M / BLOCK_M) · ceil(N / BLOCK_N),).
+    """Computes out (M, N) = x (M, K) · weight (N, K)ᵀ; grid: one program per tile of out.
 
     Programs of the same rows are neighbours, so that x comes from memory once; the weight stays in
     the L2 cache.

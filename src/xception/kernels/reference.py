@@ -8,10 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xception.kernels.dispatch import as_channels_last
+from xception.kernels.dispatch import as_channels_last, without_autocast
 
 # The functions that stand in for kernels; tests make them raise to prove that a kernel ran.
-OPERATORS = ("depthwise", "depthwise_backward", "pointwise", "pointwise_backward")
+OPERATORS = (
+    "depthwise",
+    "depthwise_backward",
+    "pointwise",
+    "pointwise_backward",
+    "convolution",
+    "combine",
+    "pool",
+    "pool_backward",
+)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -22,6 +31,7 @@ def _per_channel(vector: Tensor, dtype: torch.dtype) -> Tensor:
     return vector.to(dtype).view(1, -1, 1, 1)
 
 
+@without_autocast
 def depthwise(
     z: Tensor,
     scale: Tensor | None,
@@ -48,6 +58,7 @@ def depthwise(
     return as_channels_last(out.to(z.dtype)), tapped
 
 
+@without_autocast
 def depthwise_backward(
     grad_out: Tensor,
     grad_tap: Tensor,
@@ -89,7 +100,7 @@ def depthwise_backward(
         grad = grad + grad_tap.to(wide)
     empty = z.new_empty(0)
     grad_residual = empty if residual is None else as_channels_last(grad.to(z.dtype).clone())
-    grad_scale = grad_shift = z.new_empty(0, dtype=wide)
+    grad_scale, grad_shift = z.new_empty(0, dtype=wide), z.new_empty(0, dtype=wide)
     grad_z = grad
     if scale is not None:
         grad_scale = (grad * z.to(wide)).sum((0, 2, 3))
@@ -99,6 +110,7 @@ def depthwise_backward(
     return grad_z, grad_residual, grad_scale, grad_shift, grad_weight.to(weight.dtype)
 
 
+@without_autocast
 def pointwise(
     x: Tensor, weight: Tensor, center: Tensor, statistics: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,10 +119,10 @@ def pointwise(
     z = as_channels_last(F.conv2d(x.to(wide), weight.to(wide)).to(x.dtype))
     if not statistics:
         return z, torch.empty_like(center), torch.empty_like(center)
-    centered = z.to(wide) - _per_channel(center, wide)
-    return z, centered.sum((0, 2, 3)), centered.square().sum((0, 2, 3))
+    return z, *_sums(z, center)
 
 
+@without_autocast
 def pointwise_backward(
     grad: Tensor,
     grad_sum: Tensor,
@@ -125,12 +137,109 @@ def pointwise_backward(
     wide = _wide(x.dtype)
     grad = grad.to(wide)
     if statistics:
-        centered = z.to(wide) - _per_channel(center, wide)
-        grad = grad + _per_channel(grad_sum, wide)
-        grad = grad + 2 * centered * _per_channel(grad_squares, wide)
+        grad = combine(grad, z, center, grad_sum, grad_squares)
     grad_x = torch.einsum("nohw,oi->nihw", grad, weight.to(wide)[:, :, 0, 0])
     grad_weight = torch.einsum("nohw,nihw->oi", grad, x.to(wide))
     return as_channels_last(grad_x.to(x.dtype)), grad_weight.reshape(weight.shape).to(weight.dtype)
+
+
+@without_autocast
+def convolution(
+    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Result and sums, as described in :func:`xception.kernels.convolution.convolution`."""
+    wide = _wide(x.dtype)
+    z = F.conv2d(x.to(wide), weight.to(wide), None, stride, padding).to(x.dtype)
+    z = as_channels_last(z)
+    return z, *_sums(z, center)
+
+
+@without_autocast
+def combine(
+    grad: Tensor, z: Tensor, center: Tensor, grad_sum: Tensor, grad_squares: Tensor
+) -> Tensor:
+    """Gradient of z (N, C, H, W), from its own and those of its channels' sums; of grad's type."""
+    wide = _wide(z.dtype)
+    centered = z.to(wide) - _per_channel(center, wide)
+    total = grad.to(wide) + _per_channel(grad_sum, wide)
+    total = total + 2 * centered * _per_channel(grad_squares, wide)
+    return total.to(grad.dtype)
+
+
+@without_autocast
+def pool(
+    z: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    shortcut: Tensor | None,
+    shortcut_scale: Tensor | None,
+    shortcut_shift: Tensor | None,
+    padding: list[int],
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The pooled sum, the selected values of z, and which of the nine pixels each one was."""
+    wide = _wide(z.dtype)
+    windows = _windows(_normalized(z, scale, shift, None, wide), padding, float("-inf"))
+    best, index = windows.max(2)
+    selected = _windows(z.to(wide), padding, 0.0).gather(2, index[:, :, None])[:, :, 0]
+    if shortcut is not None:
+        best = best + _normalized(shortcut, shortcut_scale, shortcut_shift, None, wide)
+    out = as_channels_last(best.to(z.dtype))
+    if not save:
+        return out, z.new_empty(0), z.new_empty(0, dtype=torch.int8)
+    return out, as_channels_last(selected.to(z.dtype)), as_channels_last(index.to(torch.int8))
+
+
+@without_autocast
+def pool_backward(
+    grad: Tensor,
+    selected: Tensor,
+    index: Tensor,
+    scale: Tensor,
+    shortcut: Tensor | None,
+    shortcut_scale: Tensor | None,
+    size: list[int],
+    padding: list[int],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of z, its scale and shift, then of the shortcut, its scale and shift."""
+    wide = _wide(selected.dtype)
+    grad = grad.to(wide)
+    # One more row and column than the windows can reach, on every side.
+    padded = grad.new_zeros((size[0], size[1], size[2] + 4, size[3] + 4))
+    for position in range(9):
+        top, left = position // 3 - padding[0] + 1, position % 3 - padding[1] + 1
+        view = padded[:, :, top::2, left::2][:, :, : grad.shape[2], : grad.shape[3]]
+        view += grad * (index == position)
+    grad_z = padded[:, :, 1 : size[2] + 1, 1 : size[3] + 1] * _per_channel(scale, wide)
+    grad_scale, grad_shift = (grad * selected).sum((0, 2, 3)), grad.sum((0, 2, 3))
+    results = (as_channels_last(grad_z.to(selected.dtype)), grad_scale, grad_shift)
+    if shortcut is None or shortcut_scale is None:
+        none = grad_scale.new_empty(0)
+        return (*results, selected.new_empty(0), none, none.clone())
+    grad_shortcut = as_channels_last((grad * _per_channel(shortcut_scale, wide)).to(selected.dtype))
+    return (*results, grad_shortcut, (grad * shortcut).sum((0, 2, 3)), grad_shift.clone())
+
+
+def _windows(images: Tensor, padding: list[int], fill: float) -> Tensor:
+    """The nine shifted and strided copies (N, C, 9, ceil(H/2), ceil(W/2)) that a pool compares."""
+    height, width = images.shape[2:]
+    top, left = padding
+    images = F.pad(images, (left, 3 - left, top, 3 - top), value=fill)
+    return torch.stack(
+        [
+            images[:, :, row : row + height : 2, column : column + width : 2]
+            for row in range(3)
+            for column in range(3)
+        ],
+        2,
+    )
+
+
+def _sums(z: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """Per channel: the sum of z - center and of its square."""
+    wide = _wide(z.dtype)
+    centered = z.to(wide) - _per_channel(center, wide)
+    return centered.sum((0, 2, 3)), centered.square().sum((0, 2, 3))
 
 
 def _normalized(

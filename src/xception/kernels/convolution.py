@@ -1,0 +1,148 @@
+"""A library convolution that hands BatchNorm its sums: the stem's two 3x3 convolutions.
+
+The convolution is cuDNN's. The sums are one pass over its result, and the backward pass joins the
+gradient that reaches the result directly with the one through the sums.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.library import custom_op
+
+from xception.kernels import reference
+from xception.kernels.dispatch import (
+    as_channels_last,
+    images_of,
+    rows_of,
+    runs_kernel,
+    without_autocast,
+)
+from xception.kernels.pointwise_launch import column_sums, combine
+
+
+def convolution(
+    x: Tensor, weight: Tensor, *, stride: int, padding: int, center: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """2-D convolution without bias, and the sums of its result for BatchNorm.
+
+    Args:
+        x: (N, C_in, H, W) floating point.
+        weight: (C_out, C_in, k, k), of x's type.
+        stride: Stride of both axes.
+        padding: Zeros added on every side.
+        center: (C_out,) float32, see :func:`xception.kernels.pointwise.pointwise`. None: no sums.
+
+    Returns:
+        z (N, C_out, H', W'), channels_last, and the sum of z - center and of its square, (C_out,)
+        float32 each (empty without a center). Gradients flow through all three.
+    """
+    if center is None:
+        none = x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32))
+        return as_channels_last(F.conv2d(x, weight, None, stride, padding)), none, none
+    z, total, squares = _convolution(x, weight, center, stride, padding)
+    return z, total, squares
+
+
+@custom_op("xception::convolution", mutates_args=())
+def _convolution(
+    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    if not runs_kernel(x):
+        return reference.convolution(x, weight, center, stride, padding)
+    return _with_sums(x, weight, center, stride, padding)
+
+
+@without_autocast
+def _with_sums(
+    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    z = as_channels_last(F.conv2d(as_channels_last(x), weight, None, stride, padding))
+    sums = column_sums(rows_of(z), center)
+    return z, sums[0].clone(), sums[1].clone()
+
+
+@_convolution.register_fake
+def _convolution_fake(
+    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    kernel = weight.shape[2]
+    height, width = ((n + 2 * padding - kernel) // stride + 1 for n in x.shape[2:])
+    size = (x.shape[0], weight.shape[0], height, width)
+    z = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return z, torch.empty_like(center), torch.empty_like(center)
+
+
+@custom_op("xception::convolution_backward", mutates_args=())
+def _convolution_backward(
+    grad: Tensor,
+    grad_sum: Tensor,
+    grad_squares: Tensor,
+    z: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    center: Tensor,
+    stride: int,
+    padding: int,
+    needs_x: bool,
+) -> tuple[Tensor, Tensor]:
+    grad = as_channels_last(grad.to(z.dtype))
+    if runs_kernel(grad):
+        rows = combine(rows_of(grad), rows_of(z), center, grad_sum, grad_squares)
+        grad = images_of(rows, z.shape[0], z.shape[2], z.shape[3])
+    else:
+        grad = reference.combine(grad, z, center, grad_sum, grad_squares)
+    x = as_channels_last(x)
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        weight,
+        None,
+        [stride] * 2,
+        [padding] * 2,
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [needs_x, True, False],
+    )
+    return as_channels_last(grad_x) if needs_x else x.new_empty(0), grad_weight.contiguous()
+
+
+@_convolution_backward.register_fake
+def _convolution_backward_fake(
+    grad: Tensor,
+    grad_sum: Tensor,
+    grad_squares: Tensor,
+    z: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    center: Tensor,
+    stride: int,
+    padding: int,
+    needs_x: bool,
+) -> tuple[Tensor, Tensor]:
+    grad_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    if not needs_x:
+        return x.new_empty(0), grad_weight
+    return torch.empty_like(x, memory_format=torch.channels_last), grad_weight
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, weight, center, ctx.stride, ctx.padding = inputs
+    ctx.save_for_backward(x, weight, center, output[0])
+
+
+def _backward(
+    ctx: Any, grad: Tensor, grad_sum: Tensor, grad_squares: Tensor
+) -> tuple[Tensor | None, ...]:
+    x, weight, center, z = ctx.saved_tensors
+    needs_x = ctx.needs_input_grad[0]
+    grad_x, grad_weight = _convolution_backward(
+        grad, grad_sum, grad_squares, z, x, weight, center, ctx.stride, ctx.padding, needs_x
+    )
+    return grad_x if needs_x else None, grad_weight, None, None, None
+
+
+_convolution.register_autograd(_backward, setup_context=_save)

@@ -1,0 +1,146 @@
+"""Launches the pooling kernels."""
+
+import torch
+from torch import Tensor
+
+from xception.kernels import tuning
+from xception.kernels.dispatch import as_channels_last, without_autocast
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def pooled_like(z: Tensor, dtype: torch.dtype) -> Tensor:
+    """An uninitialised channels_last tensor of half the height and width, rounded up."""
+    size = (z.shape[0], z.shape[1], (z.shape[2] + 1) // 2, (z.shape[3] + 1) // 2)
+    return torch.empty(size, dtype=dtype, device=z.device, memory_format=torch.channels_last)
+
+
+@without_autocast
+def launch_forward(
+    z: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    shortcut: Tensor | None,
+    shortcut_scale: Tensor | None,
+    shortcut_shift: Tensor | None,
+    padding: list[int],
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Runs the forward kernel; arguments and results as in :mod:`xception.kernels.reference`."""
+    import triton
+
+    from xception.kernels.pooling_triton import pool_forward
+
+    z = as_channels_last(z)
+    shortcut = None if shortcut is None else as_channels_last(shortcut)
+    out = pooled_like(z, z.dtype)
+    selected = pooled_like(z, z.dtype) if save else z.new_empty(0)
+    index = pooled_like(z, torch.int8) if save else z.new_empty(0, dtype=torch.int8)
+    batch, channels, height, width = z.shape
+    pixels = out.numel() // channels
+
+    def launch(config: tuning.Config) -> None:
+        grid = (triton.cdiv(pixels, config["BLOCK_P"]), triton.cdiv(channels, config["BLOCK_C"]))
+        pool_forward[grid](
+            z,
+            scale,
+            shift,
+            z if shortcut is None else shortcut,
+            scale if shortcut_scale is None else shortcut_scale,
+            shift if shortcut_shift is None else shortcut_shift,
+            out,
+            selected,
+            index,
+            batch,
+            height,
+            width,
+            padding[0],
+            padding[1],
+            C=channels,
+            SHORTCUT=shortcut is not None,
+            SAVE=save,
+            **config,
+        )
+
+    key = (*_key(z), shortcut is not None, save)
+    launch(tuning.choose("pool", key, pixel_candidates(), launch))
+    return out, selected, index
+
+
+@without_autocast
+def launch_backward(
+    grad: Tensor,
+    selected: Tensor,
+    index: Tensor,
+    scale: Tensor,
+    shortcut: Tensor | None,
+    shortcut_scale: Tensor | None,
+    size: list[int],
+    padding: list[int],
+) -> Gradients:
+    """Runs the backward kernels; arguments and results as in the reference."""
+    import triton
+
+    from xception.kernels.pooling_triton import pool_backward, pool_sums
+
+    grad = as_channels_last(grad.to(selected.dtype))
+    shortcut = None if shortcut is None else as_channels_last(shortcut)
+    batch, channels, height, width = size
+    grad_z = torch.empty(
+        size, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last
+    )
+    pixels = batch * height * width
+
+    def scatter(config: tuning.Config) -> None:
+        grid = (triton.cdiv(pixels, config["BLOCK_P"]), triton.cdiv(channels, config["BLOCK_C"]))
+        pool_backward[grid](
+            grad, index, scale, grad_z, batch, height, width, *padding, C=channels, **config
+        )
+
+    scatter(tuning.choose("pool_backward", _key(grad_z), pixel_candidates(), scatter))
+
+    grad_shortcut = grad.new_empty(0) if shortcut is None else torch.empty_like(grad)
+    count = grad.numel() // channels
+
+    def reduce(config: tuning.Config) -> Tensor:
+        programs = triton.cdiv(count, config["ROWS"])
+        partial = grad.new_empty((programs, 3, channels), dtype=torch.float32)
+        pool_sums[(programs, triton.cdiv(channels, config["BLOCK_C"]))](
+            grad,
+            selected,
+            selected if shortcut is None else shortcut,
+            scale if shortcut_scale is None else shortcut_scale,
+            grad_shortcut,
+            partial,
+            count,
+            C=channels,
+            SHORTCUT=shortcut is not None,
+            **config,
+        )
+        return partial.sum(0)
+
+    key = (*_key(grad), shortcut is not None)
+    sums = reduce(tuning.choose("pool_sums", key, row_candidates(), reduce))
+    none = sums.new_empty(0)
+    grad_scale, grad_shift = sums[0].clone(), sums[1].clone()
+    if shortcut is None:
+        return grad_z, grad_scale, grad_shift, grad_shortcut, none, none.clone()
+    return grad_z, grad_scale, grad_shift, grad_shortcut, sums[2].clone(), grad_shift.clone()
+
+
+def pixel_candidates() -> list[tuning.Config]:
+    """Configurations of the kernels that own a block of pixels."""
+    return [
+        {"BLOCK_P": pixels, "BLOCK_C": channels, "num_warps": 4}
+        for pixels, channels in ((8, 64), (16, 64), (4, 128), (8, 128))
+    ]
+
+
+def row_candidates() -> list[tuning.Config]:
+    """Configurations of the kernel that sums over the output pixels."""
+    return [{"ROWS": rows, "BLOCK_P": 16, "BLOCK_C": 64, "num_warps": 4} for rows in (256, 1024)]
+
+
+def _key(tensor: Tensor) -> tuple[str | int, ...]:
+    batch, channels, height, width = tensor.shape
+    return (str(tensor.dtype), tuning.power_of_two(batch), channels, height, width)
