@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from xception.errors import InputError
@@ -118,7 +119,8 @@ def build(stored: StoredModel) -> LoadedModel:
     from xception.data.preprocessing import Preprocessing
 
     described = stored.description
-    model = create_model(described.architecture, **described.arguments)
+    with torch.random.fork_rng(devices=[]):  # the random weights are overwritten at once
+        model = create_model(described.architecture, **described.arguments)
     assign(model, stored.tensors, str(stored.path))
     told = described.preprocessing
     return LoadedModel(

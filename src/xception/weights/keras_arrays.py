@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 
 from xception.errors import InputError
+from xception.weights.xception_layout import CLASSIFIER
 
 Signature = Literal["conv", "conv+bias", "separable", "norm", "norm-without-gamma", "dense"]
+
+Arrays = dict[str, tuple[str, list[np.ndarray]]]
+"""By Keras 3's container ("conv2d_3"): Keras' name of the layer and its arrays."""
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
@@ -128,3 +132,21 @@ def check_counts(found: dict[str, int], expected: dict[str, int], origin: str, w
     ]
     if wrong:
         raise InputError(f"{origin} is no {what}: it has {'; '.join(wrong)}")
+
+
+def dense_layer(tensors: dict[str, Tensor]) -> Arrays:
+    """The logistic regression, or nothing for a model without its top."""
+    if f"{CLASSIFIER}.weight" not in tensors:
+        return {}
+    bias = tensors[f"{CLASSIFIER}.bias"].detach().cpu().float().numpy()
+    return {"dense": ("predictions", [dense_to_keras(tensors[f"{CLASSIFIER}.weight"]), bias])}
+
+
+def numbered_name(stem: str, index: int) -> str:
+    """Keras 3's automatic name: the first one has no number.
+
+    Example:
+        >>> numbered_name("conv2d", 0), numbered_name("conv2d", 2)
+        ('conv2d', 'conv2d_2')
+    """
+    return f"{stem}_{index}" if index else stem

@@ -16,7 +16,7 @@ from xception.weights.preprocessings import TIMM_XCEPTION
 from xception.weights.xception_layout import CLASSIFIER, LAYERS
 
 CLASSIFIERS = ("fc", "last_linear", "classifier")
-_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+NORM_ENTRIES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def xception_names() -> dict[str, str]:
@@ -28,9 +28,31 @@ def xception_names() -> dict[str, str]:
         else:
             names[f"{layer.timm}.conv1.weight"] = f"{layer.ours}.conv.depthwise.weight"
             names[f"{layer.timm}.pointwise.weight"] = f"{layer.ours}.conv.pointwise.weight"
-        for entry in _NORM:
+        for entry in NORM_ENTRIES:
             names[f"{layer.timm_norm}.{entry}"] = f"{layer.ours}.norm.{entry}"
     return names
+
+
+def refuse_other_names(
+    tensors: Mapping[str, Tensor], names: Mapping[str, str], path: Path, what: str
+) -> None:
+    """Raises where a state dict has not exactly the names that are known.
+
+    Args:
+        tensors: The state dict.
+        names: The names that it should have; BatchNorm's batch counters may be absent.
+        path: Where it comes from, for messages.
+        what: What it should be, for messages.
+
+    Raises:
+        InputError: With the missing and the extra names.
+    """
+    unknown = [name for name in tensors if name not in names]
+    missing = [n for n in names if n not in tensors and not n.endswith("num_batches_tracked")]
+    if unknown or missing:
+        told = [f"{len(missing)} missing: {enumerate_names(missing)}"] if missing else []
+        told += [f"{len(unknown)} extra: {enumerate_names(unknown)}"] if unknown else []
+        raise InputError(f"{path} is no {what}: {'; '.join(told)}")
 
 
 def xception_from_pytorch(tensors: Mapping[str, Tensor], path: Path) -> StoredModel:
@@ -48,12 +70,7 @@ def xception_from_pytorch(tensors: Mapping[str, Tensor], path: Path) -> StoredMo
         if f"{classifier}.weight" in tensors:
             names |= {f"{classifier}.{e}": f"{CLASSIFIER}.{e}" for e in ("weight", "bias")}
             break
-    unknown = [name for name in tensors if name not in names]
-    missing = [n for n in names if n not in tensors and not n.endswith("num_batches_tracked")]
-    if unknown or missing:
-        told = [f"{len(missing)} missing: {enumerate_names(missing)}"] if missing else []
-        told += [f"{len(unknown)} extra: {enumerate_names(unknown)}"] if unknown else []
-        raise InputError(f"{path} is no legacy_xception of timm or Cadene: {'; '.join(told)}")
+    refuse_other_names(tensors, names, path, "legacy_xception of timm or Cadene")
     ours = {}
     for name, tensor in tensors.items():
         if name.endswith("pointwise.weight") and tensor.ndim == 2:
