@@ -99,12 +99,18 @@ def training_charts(rows: Sequence[Row], top_k: int = 5) -> list[tuple[str, str]
             for (steps, values), name, text in known:
                 _draw(axes, steps, values, name, text)
             axes.set_xlabel("optimizer step")
+            axes.xaxis.set_major_formatter(_steps)
             axes.set_ylabel(label)
             axes.margins(x=0.02)
             if len(known) > 1:
                 axes.legend(loc="best")
             charts.append((title, _svg(figure, salt=title)))
     return charts
+
+
+def _steps(step: float, _: object = None) -> str:
+    """A tick of the step axis: 5000 as it is, 250000 as 250k."""
+    return f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}"
 
 
 def _draw(axes: "Axes", steps: list[float], values: list[float], name: str, text: str) -> None:

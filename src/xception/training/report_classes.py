@@ -1,6 +1,7 @@
 """The report's sections about classes: pictures, confusion matrix, table of the classes."""
 
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from xception.inference.evaluation import Evaluation
 from xception.training.report import Example
 
 MATRIX_CLASSES = 25  # more would not fit on a page: then the most confused pairs stand alone
-MOST_PAIRS = 30
+MOST_PAIRS = 30  # with the matrix beside them, fewer
 CLASSES_SHOWN = 20  # the others wait in a fold
 
 
@@ -29,12 +30,11 @@ def pictures(examples: list[Example]) -> str:
     wrong = [example for example in examples if example.label != example.prediction]
     right = [example for example in examples if example.label == example.prediction]
     parts = []
-    if wrong:
-        parts.append("<h3>Wrong, the most confident first</h3>")
-        parts.append(f'<ul class="pictures">{"".join(map(_picture, wrong))}</ul>')
-    if right:
-        parts.append("<h3>Right</h3>")
-        parts.append(f'<ul class="pictures">{"".join(map(_picture, right))}</ul>')
+    for title, group in (("Wrong, the most confident first", wrong), ("Right", right)):
+        if group:
+            size = "small" if group[0].side < 100 else "large"
+            items = "".join(map(_picture, group))
+            parts.append(f'<h3>{title}</h3><ul class="pictures {size}">{items}</ul>')
     return "\n".join(parts)
 
 
@@ -42,14 +42,13 @@ def _picture(example: Example) -> str:
     right = example.label == example.prediction
     label, prediction, name = map(escape, (example.label, example.prediction, example.name))
     mark, kind = ("✓", "good") if right else ("✗", "bad")
-    told = f'<b class="{kind}" title="{prediction}">{mark} {prediction}</b>'
-    truth = "" if right else f" · is {label} ({percent(example.label_probability)})"
-    hint = f' title="is {label}"' if not right else ""
-    small = ' class="small"' if example.side < 100 else ""
+    shares = [f"{100 * p:.0f} %" for p in (example.probability, example.label_probability)]
+    truth = f'<div title="{label}"><span>is {label}</span><i>{shares[1]}</i></div>'
     return (
-        f'<li><img{small} src="{example.picture}" alt="{label}" loading="lazy">{told}'
-        f"<span{hint}>{percent(example.probability)}{truth}</span>"
-        f'<span class="file" title="{name}">{name}</span></li>'
+        f'<li><img src="{example.picture}" alt="{label}">'
+        f'<div class="{kind}" title="{prediction}"><span>{mark} {prediction}</span>'
+        f"<i>{shares[0]}</i></div>{'' if right else truth}"
+        f'<div class="file" title="{name}"><span>{escape(Path(example.name).name)}</span></div></li>'
     )
 
 
@@ -57,8 +56,8 @@ def confusion(evaluation: Evaluation) -> str:
     """The whole matrix for few classes, the most confused pairs for any number."""
     parts = []
     if evaluation.num_classes <= MATRIX_CLASSES:
-        parts.append(_matrix(evaluation))
-    pairs = most_confused(evaluation, MOST_PAIRS)
+        parts.append(f"<div>{_matrix(evaluation)}</div>")
+    pairs = most_confused(evaluation, 12 if parts else MOST_PAIRS)
     if not pairs:
         return "\n".join([*parts, "<p>No image was classified wrongly.</p>"])
     names = [escape(name) for name in evaluation.class_names]
@@ -69,12 +68,11 @@ def confusion(evaluation: Evaluation) -> str:
         for true, taken, count in pairs
     )
     parts.append(
-        "<h3>Most confused</h3>"
-        '<div class="wide"><table><thead><tr><th>is</th><th>taken for</th>'
+        '<div><h3>Most confused</h3><div class="wide"><table><thead><tr><th>is</th><th>taken for</th>'
         '<th class="number">images</th><th class="number">of the class</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<tbody>{rows}</tbody></table></div></div>"
     )
-    return "\n".join(parts)
+    return f'<div class="beside">{"".join(parts)}</div>'
 
 
 def most_confused(evaluation: Evaluation, most: int) -> list[tuple[int, int, int]]:

@@ -4,6 +4,7 @@ All text that comes from files is escaped; a policy in the head forbids the page
 """
 
 import math
+import re
 from html import escape
 from importlib import resources
 from typing import Any
@@ -49,7 +50,7 @@ def _sections(record: RunRecord) -> list[tuple[str, str, str]]:
     return [
         ("curves", "Training", charts and f'<div class="charts">{charts}</div>'),
         ("examples", "Examples", pictures(record.examples)),
-        ("confusion", "Confusion matrix", confusion(found) if found and found.num_images else ""),
+        ("confusion", "Confusions", confusion(found) if found and found.num_images else ""),
         ("classes", "Classes", class_table(found) if found and found.num_images else ""),
         ("skipped", "Images that could not be read", _skipped(record)),
         ("run", "Time, hardware, versions", _facts(record.summary)),
@@ -68,9 +69,10 @@ def _lead(record: RunRecord) -> str:
         parts.append(f"trained on {escape(str(data.get('name') or data.get('root')))}")
     if record.evaluation:
         found = record.evaluation
-        parts.append(f"evaluated on {found.num_images:,} held-out images")
-        parts.append(f"of {found.num_classes:,} classes")
-    return " ".join(parts)
+        parts.append(
+            f"evaluated on {found.num_images:,} held-out images of {found.num_classes:,} classes"
+        )
+    return ", ".join(parts)
 
 
 def _figures(record: RunRecord) -> str:
@@ -86,7 +88,9 @@ def _figures(record: RunRecord) -> str:
     ):
         value = facts.get(key)
         if isinstance(value, (int, float)):
-            cards.append((label, format_value(key, value), ""))
+            told = format_value(key, value)
+            many = isinstance(value, int) and value >= 1e6
+            cards.append((label, f"{value / 1e6:.1f} M" if many else told, told if many else ""))
     if not cards:
         return ""
     items = "".join(
@@ -136,7 +140,12 @@ def _facts(summary: dict[str, Any]) -> str:
     groups: dict[str, dict[str, Any]] = {"run": {}}
     for key, value in summary.items():
         if isinstance(value, dict):
-            groups[key] = {name: fact for name, fact in value.items() if name != "skipped"}
+            # The images that were skipped have a section of their own.
+            groups[key] = {
+                name: fact
+                for name, fact in value.items()
+                if name != "skipped" or isinstance(fact, int)
+            }
         elif value is not None:
             groups["run"][key] = value
     tables = "".join(
@@ -162,7 +171,7 @@ def _words(key: str) -> str:
     key = "time" if key == "seconds" else key
     for unit in ("_seconds", "_bytes"):
         key = key.removesuffix(unit)
-    return key.replace("_", " ")
+    return re.sub(r"^top(\d)", r"top-\1", key).replace("_", " ")
 
 
 def format_value(key: str, value: Any) -> str:
@@ -172,7 +181,7 @@ def format_value(key: str, value: Any) -> str:
         >>> format_value("training_seconds", 133.4), format_value("peak_memory_bytes", 2.1e9)
         ('2 min 13 s', '2.10 GB')
         >>> format_value("images_per_second", 1234.5), format_value("top1", 0.98611)
-        ('1,234/s', '0.9861')
+        ('1,234/s', '98.6 %')
     """
     if value is None:
         return "–"
@@ -184,6 +193,8 @@ def format_value(key: str, value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return str(value)
+    if re.fullmatch(r"top\d", key):
+        return percent(value)
     if key.endswith("_per_second"):
         return f"{value:,.0f}/s" if value >= 100 else f"{value:.1f}/s"
     if key.endswith("seconds") or key.startswith("seconds"):
@@ -198,6 +209,8 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 10:
+        return f"{hours + minutes / 60:.1f} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
