@@ -42,9 +42,11 @@ def ours():
 
 @pytest.fixture(scope="module")
 def theirs(ours):
-    model = timm.create_model("legacy_xception", pretrained=False).eval()
-    model.load_state_dict({timm_name(k): v for k, v in ours.state_dict().items()})
-    return model
+    return reference.copied(
+        lambda: timm.create_model("legacy_xception", pretrained=False),
+        {timm_name(k): v for k, v in ours.state_dict().items()},
+        torch.float32,
+    )
 
 
 @pytest.mark.parametrize("size", [299, 150, 71])
@@ -57,11 +59,15 @@ def test_logits_equal_timm(ours, theirs, size):
 
 
 def test_feature_maps_equal_timm(ours):
-    theirs = timm.create_model("legacy_xception", pretrained=False, features_only=True).eval()
-    names = {timm_name(k): v for k, v in ours.state_dict().items()}
-    theirs.load_state_dict({k: names[k.removeprefix("body.")] for k in theirs.state_dict()})
-    model = Xception(numerics="timm", features_only=True).eval()
-    model.load_state_dict({k: v for k, v in ours.state_dict().items() if "head" not in k})
+    ours = {k: v for k, v in ours.state_dict().items() if "head" not in k}
+    theirs = reference.copied(
+        lambda: timm.create_model("legacy_xception", pretrained=False, features_only=True),
+        {f"body.{timm_name(k)}": v for k, v in ours.items()},
+        torch.float32,
+    )
+    model = reference.copied(
+        lambda: Xception(numerics="timm", features_only=True), ours, torch.float32
+    )
     assert model.feature_channels == theirs.feature_info.channels()
     assert model.feature_strides == theirs.feature_info.reduction()
     images = torch.rand(1, 3, 96, 96) * 2 - 1
