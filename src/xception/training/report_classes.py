@@ -41,6 +41,7 @@ def pictures(examples: list[Example]) -> str:
 def _picture(example: Example) -> str:
     right = example.label == example.prediction
     label, prediction, name = map(escape, (example.label, example.prediction, example.name))
+    short = escape(Path(example.name).name)
     mark, kind = ("✓", "good") if right else ("✗", "bad")
     shares = [f"{100 * p:.0f} %" for p in (example.probability, example.label_probability)]
     truth = f'<div title="{label}"><span>is {label}</span><i>{shares[1]}</i></div>'
@@ -48,14 +49,19 @@ def _picture(example: Example) -> str:
         f'<li><img src="{example.picture}" alt="{label}">'
         f'<div class="{kind}" title="{prediction}"><span>{mark} {prediction}</span>'
         f"<i>{shares[0]}</i></div>{'' if right else truth}"
-        f'<div class="file" title="{name}"><span>{escape(Path(example.name).name)}</span></div></li>'
+        f'<div class="file" title="{name}"><span>{short}</span></div></li>'
     )
+
+
+def has_matrix(evaluation: Evaluation) -> bool:
+    """Whether the classes are few enough for a matrix on a page."""
+    return evaluation.num_classes <= MATRIX_CLASSES
 
 
 def confusion(evaluation: Evaluation) -> str:
     """The whole matrix for few classes, the most confused pairs for any number."""
     parts = []
-    if evaluation.num_classes <= MATRIX_CLASSES:
+    if has_matrix(evaluation):
         parts.append(f"<div>{_matrix(evaluation)}</div>")
     pairs = most_confused(evaluation, 12 if parts else MOST_PAIRS)
     if not pairs:
@@ -68,7 +74,8 @@ def confusion(evaluation: Evaluation) -> str:
         for true, taken, count in pairs
     )
     parts.append(
-        '<div><h3>Most confused</h3><div class="wide"><table><thead><tr><th>is</th><th>taken for</th>'
+        '<div><h3>Most confused</h3><div class="wide"><table><thead>'
+        "<tr><th>is</th><th>taken for</th>"
         '<th class="number">images</th><th class="number">of the class</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></div>"
     )

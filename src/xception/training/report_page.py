@@ -12,7 +12,13 @@ from typing import Any
 from xception.inference.evaluation import Evaluation
 from xception.training.report import RunRecord
 from xception.training.report_charts import training_charts
-from xception.training.report_classes import class_table, confusion, percent, pictures
+from xception.training.report_classes import (
+    class_table,
+    confusion,
+    has_matrix,
+    percent,
+    pictures,
+)
 
 SKIPPED_SHOWN = 200
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -46,11 +52,12 @@ def _sections(record: RunRecord) -> list[tuple[str, str, str]]:
         f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
         for title, svg in training_charts(record.metrics, top_k)
     )
+    confusions = "Confusion matrix" if found and has_matrix(found) else "Confusions"
     recipe = f"<pre>{escape(record.recipe)}</pre>" if record.recipe else ""
     return [
         ("curves", "Training", charts and f'<div class="charts">{charts}</div>'),
         ("examples", "Examples", pictures(record.examples)),
-        ("confusion", "Confusions", confusion(found) if found and found.num_images else ""),
+        ("confusion", confusions, confusion(found) if found and found.num_images else ""),
         ("classes", "Classes", class_table(found) if found and found.num_images else ""),
         ("skipped", "Images that could not be read", _skipped(record)),
         ("run", "Time, hardware, versions", _facts(record.summary)),
