@@ -154,7 +154,8 @@ def scan_classes(
 
 def _images_below(folder: Path, class_folder: str) -> Iterator[str]:
     """The paths, relative to ``folder``, of a class's images, in sorted order."""
-    seen = set()  # of folders, against links that lead back up
+    status = (folder / class_folder).stat()
+    seen = {(status.st_dev, status.st_ino)}  # folders, against links that lead back up
     pending = [class_folder]
     while pending:
         relative = pending.pop()

@@ -240,6 +240,7 @@ def _data_loader(
         batches,
         batch_size=None,  # a key is a whole batch
         sampler=plan,
+        collate_fn=_unchanged,
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -247,6 +248,10 @@ def _data_loader(
         # Its own generator: a loader must not draw from the global one, which belongs to the model.
         generator=torch.Generator(),
     )
+
+
+def _unchanged(batch: Batch) -> Batch:
+    return batch
 
 
 def _check_division(batch_size: int, world_size: int, accumulation: int) -> None:

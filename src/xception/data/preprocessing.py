@@ -62,8 +62,8 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"the image size is {self.size}; it must be at least 1 pixel")
+        if self.size < 2:  # to 1x1, PyTorch's resizing fails
+            raise InputError(f"the image size is {self.size}; it must be at least 2 pixels")
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction is {self.crop_fraction}; it must be in (0, 1]")
         if self.mode not in ("central-crop", "resize-crop"):

@@ -94,8 +94,8 @@ class TrainingTransform:
     antialias: bool = True
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"the image size is {self.size}; it must be at least 1 pixel")
+        if self.size < 2:  # to 1x1, PyTorch's resizing fails
+            raise InputError(f"the image size is {self.size}; it must be at least 2 pixels")
         if self.crop not in ("inception", "shift", "none"):
             raise InputError(f"there is no crop '{self.crop}'; use 'inception', 'shift' or 'none'")
         for key in ("crop_area", "crop_aspect", "saturation", "contrast"):
