@@ -46,7 +46,7 @@ def why_not_fused(model: Any, images: Tensor) -> str | None:
         model: An ``Xception``.
         images: Its input (N, C, H, W).
     """
-    if torch.jit.is_tracing() or torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+    if torch.jit._trace.is_tracing() or torch.compiler.is_exporting():
         return "the model is being exported"
     if not (images.is_cuda or interpreting()):
         return f"the images are on {images.device.type}, the kernels run on CUDA GPUs"
@@ -76,7 +76,7 @@ def _unsupported(module: nn.Module, training: bool) -> str | None:
     kind = type(module).__name__
     if kind == "SeparableConv2d":
         return _unsupported_separable(module)
-    if kind == "StochasticDepth" and training and module.p > 0:
+    if kind == "StochasticDepth" and training and float(module.p) > 0:  # type: ignore[arg-type]
         return "has stochastic depth, which has no fused unit"
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         if not isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):

@@ -168,19 +168,27 @@ def _milliseconds(run: Callable[[], object]) -> float:
 
 
 def _read_cache() -> None:
-    """Adds the choices of the cache file, once; an unreadable file counts as empty."""
+    """Adds the choices of the cache file, once per process."""
     path = cache_file()
-    if path in _read_files:
-        return
-    _read_files.add(path)
+    if path not in _read_files:
+        _read_files.add(path)
+        for name, config in _stored(path).items():
+            _chosen.setdefault(name, config)
+
+
+def _stored(path: Path) -> dict[str, Config]:
+    """The choices in a cache file; none if it does not exist or is damaged."""
     try:
         stored = json.loads(path.read_text())
-        for name, config in stored.items():
-            _chosen.setdefault(name, {key: int(value) for key, value in config.items()})
+        return {
+            name: {key: int(value) for key, value in config.items()}
+            for name, config in stored.items()
+        }
     except FileNotFoundError:
-        pass
-    except (OSError, ValueError, AttributeError) as error:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         _log.warning("kernel cache %s is not readable (%s): tuning again", path, error)
+        return {}
 
 
 def _write_cache() -> None:
@@ -188,11 +196,7 @@ def _write_cache() -> None:
     path = cache_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            merged = json.loads(path.read_text())
-        except (OSError, ValueError):
-            merged = {}
-        merged.update(_chosen)
+        merged = _stored(path) | _chosen
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
             json.dump(merged, file, indent=0, sort_keys=True)
         Path(file.name).replace(path)

@@ -1,0 +1,166 @@
+"""Compiles every kernel for Hopper (compute capability 9.0), without a GPU: none may spill."""
+
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from xception.kernels.depthwise_launch import backward_candidates, forward_candidates
+from xception.kernels.pointwise_launch import LIBRARY, product_candidates
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton has no wheels for this platform", allow_module_level=True)
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+HALF, FULL, BYTE, SIZE = "*bf16", "*fp32", "*i8", "i32"
+WIDTHS = (64, 728)  # the widest maps and the middle flow
+
+
+def resources(kernel, signature, constants, folder, num_warps=4, num_stages=3):
+    """Registers per thread, bytes of local memory (spills and stack), and the machine code."""
+    names = kernel.arg_names
+    constants = {name: value for name, value in constants.items() if name in names}
+    missing = set(names) - set(constants) - set(signature)
+    assert not missing, missing
+    source = ASTSource(
+        fn=kernel,
+        signature={name: "constexpr" if name in constants else signature[name] for name in names},
+        constexprs={(names.index(name),): value for name, value in constants.items()},
+        attrs={
+            (names.index(name),): [["tt.divisibility", 16]]
+            for name in names
+            if name not in constants and signature[name].startswith("*")
+        },
+    )
+    compiled = triton.compile(
+        source,
+        target=GPUTarget("cuda", 90, 32),
+        options={"num_warps": num_warps, "num_stages": num_stages},
+    )
+    binary = folder / "kernel.cubin"
+    binary.write_bytes(compiled.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    usage = run(tool, "-res-usage", binary)
+    code = run(tool, "-sass", binary)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert found, usage
+    spills = re.findall(r"\b(?:STL|LDL)\b", code)
+    assert compiled.metadata.shared <= 227 * 1024, "more shared memory than an SM of Hopper has"
+    return int(found[1]), int(found[2]), len(spills), code
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def check_no_spills(*args, **kwargs):
+    registers, stack, spills, code = resources(*args, **kwargs)
+    assert (stack, spills) == (0, 0), f"{registers} registers, {stack} bytes of stack"
+    return code
+
+
+def depthwise_cases():
+    from xception.kernels.depthwise_backward_triton import depthwise_backward
+    from xception.kernels.depthwise_triton import depthwise_forward
+
+    kernels = {
+        "forward": (depthwise_forward, forward_candidates),
+        "backward": (depthwise_backward, backward_candidates),
+    }
+    flags = {  # AFFINE, RESIDUAL, RELU, TAP
+        "inside": (True, False, True, 0),
+        "middle": (True, True, True, 1),
+        "shortcut": (False, False, True, 2),
+        "first": (True, False, True, 3),
+        "exit": (True, True, True, 2),
+    }
+    for direction, (kernel, candidates) in kernels.items():
+        for channels in WIDTHS:
+            tiles = {
+                (c["BLOCK_W"], c["BLOCK_C"], c["num_warps"]): None for c in candidates(19, channels)
+            }
+            for place, flag in flags.items():
+                for index, tile in enumerate(tiles):
+                    quick = channels == 728 and index == 0 and place in ("inside", "middle")
+                    yield pytest.param(
+                        kernel,
+                        channels,
+                        flag,
+                        tile,
+                        id=f"{direction}-{place}-{channels}-{'x'.join(map(str, tile))}",
+                        marks=[] if quick else [pytest.mark.slow],
+                    )
+
+
+@pytest.mark.parametrize(("kernel", "channels", "flag", "tile"), depthwise_cases())
+def test_depthwise_does_not_spill(kernel, channels, flag, tile, tmp_path):
+    signature = dict.fromkeys(("z_ptr", "residual_ptr", "out_ptr", "tap_ptr"), HALF)
+    signature |= dict.fromkeys(("grad_out_ptr", "grad_tap_ptr", "grad_z_ptr"), HALF)
+    signature |= {"grad_residual_ptr": HALF, "partial_ptr": FULL, "weight_ptr": FULL}
+    signature |= {"scale_ptr": FULL, "shift_ptr": FULL}
+    signature |= dict.fromkeys(("N", "H", "W", "ROWS", "IMAGES"), SIZE)
+    constants = dict(zip(("AFFINE", "RESIDUAL", "RELU", "TAP"), flag, strict=True))
+    constants |= {"C": channels, "BLOCK_W": tile[0], "BLOCK_C": tile[1]}
+    signature = {name: kind for name, kind in signature.items() if name in kernel.arg_names}
+    code = check_no_spills(kernel, signature, constants, tmp_path, num_warps=tile[2])
+    assert "LDG.E.U16" not in code, "activations are loaded one by one"
+
+
+def product_cases():
+    for index, config in enumerate(product_candidates(torch.bfloat16)):
+        if config != LIBRARY:
+            yield pytest.param(config, id=f"{index}", marks=[] if index == 2 else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("config", product_cases())
+def test_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_path):
+    from xception.kernels.pointwise_triton import pointwise_forward
+
+    signature = dict.fromkeys(("x_ptr", "weight_ptr", "out_ptr"), HALF) | {"M": SIZE}
+    signature |= {"center_ptr": FULL, "partial_ptr": FULL}
+    constants = {"N": 728, "K": 728, "STATISTICS": True, "PRECISION": "tf32"} | config
+    code = check_no_spills(
+        pointwise_forward,
+        signature,
+        constants,
+        tmp_path,
+        num_warps=config["num_warps"],
+        num_stages=config["num_stages"],
+    )
+    assert "HGMMA" in code
+
+
+def other_cases():
+    from xception.kernels import pointwise_triton, pooling_triton
+
+    rows = {"N": 728, "BLOCK_M": 32, "BLOCK_N": 64}
+    pixels = {"C": 728, "SHORTCUT": True, "SAVE": True, "BLOCK_P": 16, "BLOCK_C": 64}
+    return [
+        pytest.param(pointwise_triton.column_statistics, rows, id="column_statistics"),
+        pytest.param(pointwise_triton.combine_gradients, rows, id="combine_gradients"),
+        pytest.param(pooling_triton.pool_forward, pixels, id="pool_forward"),
+        pytest.param(pooling_triton.pool_backward, pixels, id="pool_backward"),
+        pytest.param(pooling_triton.pool_sums, pixels, id="pool_sums"),
+    ]
+
+
+@pytest.mark.parametrize(("kernel", "constants"), other_cases())
+def test_other_kernels_do_not_spill(kernel, constants, tmp_path):
+    vectors = ("scale_ptr", "shift_ptr", "shortcut_scale_ptr", "shortcut_shift_ptr", "center_ptr")
+    vectors += ("grad_sum_ptr", "grad_squares_ptr", "partial_ptr")
+    signature = {}
+    for name in kernel.arg_names:
+        if name in vectors:
+            signature[name] = FULL
+        elif name == "index_ptr":
+            signature[name] = BYTE
+        else:
+            signature[name] = HALF if name.endswith("_ptr") else SIZE
+    check_no_spills(kernel, signature, constants, tmp_path)

@@ -1,0 +1,107 @@
+"""The choice of configurations: fastest, remembered, pinned."""
+
+import json
+
+import pytest
+
+from xception.kernels import tuning
+
+CONFIGS = [{"B": 1}, {"B": 2}, {"B": 3}]
+
+
+@pytest.fixture
+def timed(monkeypatch, tmp_path):
+    """A machine on which timing works and B=2 is the fastest; records what was timed."""
+    calls = []
+
+    def milliseconds(run):
+        return run()
+
+    def launch(config):
+        calls.append(config["B"])
+        return {1: 3.0, 2: 1.0, 3: 2.0}[config["B"]]
+
+    monkeypatch.setenv("XCEPTION_KERNEL_CACHE", str(tmp_path))
+    monkeypatch.setattr(tuning, "_may_time", lambda: True)
+    monkeypatch.setattr(tuning, "_milliseconds", milliseconds)
+    monkeypatch.setattr(tuning, "cache_file", lambda: tmp_path / "cache.json")
+    tuning.forget()
+    yield launch, calls
+    tuning.forget()
+
+
+def test_fastest_is_chosen_once_per_shape(timed):
+    launch, calls = timed
+    assert tuning.choose("k", (4, True), CONFIGS, launch) == {"B": 2}
+    assert tuning.choose("k", (4, True), CONFIGS, launch) == {"B": 2}
+    assert calls == [1, 2, 3]
+    tuning.choose("k", (8, True), CONFIGS, launch)
+    assert calls == [1, 2, 3] * 2
+
+
+def test_choice_survives_the_process(timed, tmp_path):
+    launch, calls = timed
+    tuning.choose("k", (4,), CONFIGS, launch)
+    tuning.forget()
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
+    assert calls == [1, 2, 3]
+    assert list(json.loads((tmp_path / "cache.json").read_text()).values()) == [{"B": 2}]
+
+
+def test_choices_of_other_processes_are_kept(timed, tmp_path):
+    launch, _ = timed
+    (tmp_path / "cache.json").write_text(json.dumps({"other[1]": {"B": 9}}))
+    tuning.choose("k", (4,), CONFIGS, launch)
+    assert len(json.loads((tmp_path / "cache.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"k[4]": 3}', "{"])
+def test_a_broken_cache_is_tuned_again(timed, tmp_path, content):
+    launch, _ = timed
+    (tmp_path / "cache.json").write_text(content)
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
+
+
+def test_a_cached_configuration_that_no_longer_exists_is_tuned_again(timed, tmp_path):
+    launch, _ = timed
+    (tmp_path / "cache.json").write_text(json.dumps({"k[4]": {"B": 9}}))
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
+
+
+def test_pinned_times_nothing(timed, monkeypatch):
+    launch, calls = timed
+    with tuning.pinned({"k": {"B": 7}}):
+        assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 7}
+        assert tuning.choose("other", (4,), CONFIGS, launch) == {"B": 1}
+    assert calls == []
+
+
+def test_a_configuration_that_fails_is_left_out(timed):
+    def launch(config):
+        if config["B"] == 2:
+            raise RuntimeError("out of resource: shared memory")
+        return float(config["B"])
+
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 1}
+
+
+def test_no_configuration_at_all_is_an_error(timed):
+    def launch(config):
+        raise RuntimeError("out of resource: shared memory")
+
+    with pytest.raises(RuntimeError, match="no configuration of the kernel 'k'"):
+        tuning.choose("k", (4,), CONFIGS, launch)
+
+
+def test_environment_and_deterministic_mode_pin(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert tuning._may_time()
+    monkeypatch.setenv("XCEPTION_PIN_KERNELS", "1")
+    assert not tuning._may_time()
+    monkeypatch.delenv("XCEPTION_PIN_KERNELS")
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert not tuning._may_time()
