@@ -139,7 +139,7 @@ def read_meta(path: Path) -> list[Synset]:
             for row in table
             if int(row["num_children"]) == 0
         ]
-    except (ValueError, KeyError, TypeError, NotImplementedError, IndexError) as error:
+    except Exception as error:  # scipy raises whatever a damaged file trips in it
         raise InputError(
             f"{path} is not the meta.mat of ILSVRC-2012's devkit ({error}); unpack the devkit again"
         ) from None

@@ -191,6 +191,7 @@ class ImageData(lightning.LightningDataModule):
                 rank=self._rank,
                 accumulation=int(trainer.accumulate_grad_batches) if trainer else 1,
                 max_unreadable=self.max_unreadable,
+                pin_memory=self._on_gpu,
             )
         return self._train_loader
 
@@ -203,6 +204,7 @@ class ImageData(lightning.LightningDataModule):
             num_workers=self._workers(self.evaluation_source),
             world_size=self._world_size,
             rank=self._rank,
+            pin_memory=self._on_gpu,
         )
 
     def test_dataloader(self) -> EvaluationLoader:
@@ -216,6 +218,10 @@ class ImageData(lightning.LightningDataModule):
     @property
     def _rank(self) -> int:
         return int(self.trainer.global_rank) if self.trainer else 0
+
+    @property
+    def _on_gpu(self) -> bool:
+        return bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda"
 
     @property
     def evaluation_batch_size(self) -> int:
