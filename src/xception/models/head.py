@@ -58,11 +58,23 @@ class Head(nn.Module):
 
     def reset(self, num_classes: int, like: Tensor) -> None:
         """Replaces the logistic regression by a fresh one with the device and type of ``like``."""
-        fresh = _classifier(self.num_features, num_classes)
-        if isinstance(fresh, nn.Linear):
-            nn.init.xavier_uniform_(fresh.weight)
-            nn.init.zeros_(fresh.bias)
-        self.classifier = fresh.to(like.device, like.dtype).train(self.training)
+        self.classifier = fresh_classifier(self.num_features, num_classes, like)
+        self.classifier.train(self.training)
+
+
+def fresh_classifier(num_features: int, num_classes: int, like: Tensor) -> nn.Module:
+    """Returns a logistic regression with Glorot uniform weights, or the identity for no classes.
+
+    Args:
+        num_features: Inputs.
+        num_classes: Outputs; 0 gives the identity.
+        like: A tensor that has the device and type to use.
+    """
+    layer = _classifier(num_features, num_classes)
+    if isinstance(layer, nn.Linear):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer.to(like.device, like.dtype)
 
 
 def _classifier(num_features: int, num_classes: int) -> nn.Module:

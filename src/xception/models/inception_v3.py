@@ -252,6 +252,13 @@ class InceptionV3(nn.Module):
         """Keeps only the modules' inputs for the backward pass and recomputes what lies between."""
         self.checkpointing = enable
 
+    def depth_levels(self) -> list[tuple[str, ...]]:
+        """Returns the modules with parameters, nearest to the image first, for learning rates."""
+        names = [f"stem.conv{i}" for i in range(1, 6)]
+        names += [f"grid35.{i}" for i in range(3)] + ["reduction35"]
+        names += [f"grid17.{i}" for i in range(4)] + ["reduction17", "grid8.0", "grid8.1", "head"]
+        return [(name,) for name in names]
+
 
 def _minimum_input_size(stem_strides: tuple[int, ...]) -> int:
     """Returns the smallest image whose last feature map has a pixel: 75 with the standard stem."""

@@ -11,7 +11,13 @@ from xception.errors import InputError, nearest
 
 _MODELS = {
     "inception_v3": ("xception.models.inception_v3", "InceptionV3"),
+    "resnet50": ("xception.models.resnet", "ResNet50"),
+    "resnet101": ("xception.models.resnet", "ResNet101"),
+    "resnet152": ("xception.models.resnet", "ResNet152"),
+    "separable_vgg": ("xception.models.separable_vgg", "SeparableVGG"),
+    "vgg16": ("xception.models.vgg", "VGG16"),
     "xception": ("xception.models.xception", "Xception"),
+    "xception_continuum": ("xception.models.continuum", "xception_continuum"),
 }
 
 

@@ -245,6 +245,14 @@ class Xception(nn.Module):
         for flow in (self.entry_flow, self.middle_flow, self.exit_flow):
             flow.checkpointing = enable
 
+    def depth_levels(self) -> list[tuple[str, ...]]:
+        """Returns the modules with parameters, nearest to the image first, for learning rates."""
+        entry = ["conv1", "conv2", "module1", "module2", "module3"]
+        names = [f"entry_flow.{name}" for name in entry]
+        names += [f"middle_flow.{i}" for i in range(len(self.middle_flow))]
+        names += [f"exit_flow.{name}" for name in ("module1", "separable1", "separable2")]
+        return [(name,) for name in [*names, "head"]]
+
 
 def resolve_widths(width: float, widths: tuple[int, ...] | None) -> Widths:
     """Returns the channels of every stage for a factor, or the explicit ones.
