@@ -44,7 +44,7 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
         data.evaluation_source,
         data.preprocessing,
         class_names=data.class_names,
-        batch_size=data.evaluation_batch_size,
+        batch_size=data.evaluation_batch_size or data.batch_size,
     )
     store_evaluation(
         directory.evaluation, evaluation, data.evaluation_source, data.preprocessing
@@ -78,7 +78,7 @@ def summarize(
             "train_images": len(run.data.train_source),
             "seconds": round(seconds, 2),
             "images_per_second": round(samples / max(seconds, 1e-9), 2),
-            "skipped": trained.skipped_names(),
+            "unreadable": trained.unreadable,
         },
         "seconds_of_this_process": round(time.time() - started, 2),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -101,8 +101,8 @@ def print_results(recipe: Recipe, summary: dict[str, Any]) -> None:
     table.add_row("loss", f"{found['loss']:.4f}")
     if found["skipped"]:
         table.add_row("unreadable, left out", str(found["skipped"]))
-    if training["skipped"]:
-        table.add_row("unreadable in training", str(len(training["skipped"])))
+    if training["unreadable"]:
+        table.add_row("unreadable in training", str(len(training["unreadable"])))
     table.add_row("parameters", f"{summary['parameters']:,}")
     table.add_row("training", f"{training['seconds']:.0f} s")
     table.add_row("images/s in training", f"{training['images_per_second']:.0f}")

@@ -2,29 +2,67 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from torch import nn
 
 from xception.data.module import ImageData
+from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, RunFailedError
+from xception.models.registry import create_model
 from xception.recipes.load import Recipe
-from xception.recipes.schema import ModelKeys, OptimizerKeys, builders, recipe_parser
+from xception.recipes.schema import (
+    FROM_WEIGHTS,
+    ModelKeys,
+    OptimizerKeys,
+    builders,
+    trainer_arguments,
+)
 from xception.training.checkpoints import LAST, newest_checkpoint
 from xception.training.classifier import Classifier
 from xception.training.fit import Run, fit
 from xception.training.optimizers import scaled_learning_rate
 from xception.training.run_directory import RunDirectory
+from xception.weights.description import ModelDescription
+from xception.weights.files import read_description
+from xception.weights.transfer import load_backbone
 
 
 def build_data(recipe: Recipe) -> ImageData:
-    """The recipe's data, ready: classes and sizes are known."""
-    data = ImageData(**recipe.group("data"), seed=recipe.keys["seed"])
+    """The recipe's data, ready: classes and sizes are known.
+
+    A model that starts from a weights file brings its preprocessing with it; ``data.image_size``
+    alone may differ.
+    """
+    keys = recipe.group("data")
+    size = keys.pop("image_size")
+    brought = starting_description(recipe)
+    travelling = Preprocessing.from_dict((brought and brought.preprocessing) or {})
+    data = ImageData(**keys, image_size=size or travelling.size, seed=recipe.keys["seed"])
+    if brought is not None and brought.preprocessing:
+        data.preprocessing = replace(travelling, size=data.preprocessing.size)
     data.setup()
     return data
+
+
+def starting_description(recipe: Recipe) -> ModelDescription | None:
+    """What the file of ``model.weights`` says of its model; ``None`` for random weights.
+
+    Raises:
+        InputError: ``model.name`` is from-weights, and there is no ``model.weights``.
+    """
+    source = recipe.keys["model"]["weights"]
+    if source:
+        return read_description(source)
+    if recipe.keys["model"]["name"] == FROM_WEIGHTS:
+        raise InputError(
+            "this recipe starts from trained weights: name them, e.g. --model.weights "
+            "runs/cifar10-xception/model.safetensors"
+        )
+    return None
 
 
 def build_model(recipe: Recipe, data: ImageData) -> nn.Module:
@@ -33,30 +71,32 @@ def build_model(recipe: Recipe, data: ImageData) -> nn.Module:
     Raises:
         InputError: Its number of classes differs from the data's, or it needs larger images.
     """
-    from xception.models.registry import create_model
-
     keys = recipe.group("model")
     name = keys.pop("name")
-    shared = {field: keys.pop(field) for field in ModelKeys.__dataclass_fields__}
-    num_classes = shared["num_classes"] or data.num_classes
+    shared = ModelKeys(**{field: keys.pop(field) for field in ModelKeys.__dataclass_fields__})
+    num_classes = shared.num_classes or data.num_classes
     if num_classes != data.num_classes:
         raise InputError(
             f"model.num_classes is {num_classes} and the data have {data.num_classes} classes; "
             "leave model.num_classes out to take the data's"
         )
+    if name == FROM_WEIGHTS:
+        brought = starting_description(recipe)
+        assert brought is not None
+        changed = {key: value for key, value in keys.items() if value is not None}
+        name, keys = brought.architecture, {**brought.arguments, **changed}
+        keys.pop("num_classes", None)
     torch.manual_seed(recipe.keys["seed"])
     model = create_model(name, num_classes=num_classes, **keys)
-    size, least = data.image_size, int(getattr(model, "minimum_input_size", 1))
+    size, least = data.preprocessing.size, int(getattr(model, "minimum_input_size", 1))
     if size < least:
         raise InputError(
             f"data.image_size is {size} and {name} with these strides needs at least {least} "
             "pixels; enlarge data.image_size or lower the model's strides (model.stem_strides)"
         )
-    if shared["weights"]:
-        from xception.weights.backbone import load_backbone
-
-        load_backbone(model, shared["weights"])
-    if shared["freeze"] == "backbone":
+    if shared.weights:
+        load_backbone(model, shared.weights)
+    if shared.freeze == "backbone":
         from xception.models.freezing import freeze
 
         freeze(model)
@@ -82,7 +122,9 @@ def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
 
 def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Classifier:
     """The training step that the recipe describes."""
-    from xception.models.parameter_groups import parameter_groups
+    def parameter_groups(model, weight_decay, layer_decay):
+        d=[p for n,p in model.named_parameters() if p.ndim>1]; o=[p for n,p in model.named_parameters() if p.ndim<=1]
+        return [{"params":d,"weight_decay":weight_decay},{"params":o,"weight_decay":0.0}]
 
     keys = recipe.group("optimizer")
     optimizer = builders("optimizer")[keys.pop("name")]
@@ -114,14 +156,6 @@ def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Class
         )
     except ValueError as error:  # a value out of its range; the message names the key
         raise InputError(str(error)) from None
-
-
-def trainer_arguments(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's ``trainer.*``, callbacks and their like instantiated."""
-    names = {group: recipe.keys[group]["name"] for group in ("model", "optimizer", "schedule", "loss")}
-    parser = recipe_parser(names)
-    config = parser.parse_object({"trainer": recipe.keys["trainer"]}, defaults=True)
-    return dict(vars(parser.instantiate(config).trainer))
 
 
 def is_first_process() -> bool:
@@ -156,7 +190,7 @@ def run_recipe(
     data = build_data(recipe)
     model = build_model(recipe, data)
     classifier = build_classifier(recipe, data, model)
-    arguments = trainer_arguments(recipe)
+    arguments = trainer_arguments(recipe.group("trainer"))
     if is_first_process():
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
@@ -199,15 +233,3 @@ def _announce(
         f"directory: {directory.path}"
         + (f"; going on from {checkpoint}" if checkpoint else "")
     )
-
-
-def quiet_libraries() -> None:
-    """Silences advice of the training library that does not apply to this loop."""
-    import logging
-    import warnings
-
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*sync_dist=True.*"):
-        warnings.filterwarnings("ignore", message=text)
-    assert pl is not None

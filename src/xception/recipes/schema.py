@@ -6,7 +6,7 @@ function that their ``name`` names, ``trainer.*`` those of Lightning's ``Trainer
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 from jsonargparse import ArgumentParser
 
@@ -16,6 +16,18 @@ DEFAULT_NAMES = {
     "schedule": "exponential",
     "loss": "softmax",
 }
+
+
+FROM_WEIGHTS = "from-weights"
+
+
+def from_weights(*, dropout: float | None = None, drop_path: float | None = None) -> None:
+    """Architecture and arguments are those of the file that ``model.weights`` names.
+
+    Args:
+        dropout: Another probability of dropout before the logistic regression.
+        drop_path: Another probability of stochastic depth.
+    """
 
 
 @dataclass
@@ -82,7 +94,7 @@ def builders(group: str) -> dict[str, Any]:
     if group == "model":
         from xception.models.registry import list_models, model_class
 
-        return {name: model_class(name) for name in list_models()}
+        return {name: model_class(name) for name in list_models()} | {FROM_WEIGHTS: from_weights}
     if group == "optimizer":
         from xception.training.optimizers import OPTIMIZERS
 
@@ -133,9 +145,26 @@ def recipe_parser(names: dict[str, str], prog: str = "xception train") -> Argume
         skip = {"num_classes", "features_only"} if group == "model" else {"groups"}
         add(builder, group, skip=skip)
         if shared:
-            parser.add_class_arguments(shared, group)
-    parser.add_class_arguments(ImageData, "data", skip={"seed"})
+            parser.add_class_arguments(shared, group, as_group=False)
+    parser.add_class_arguments(ImageData, "data", skip={"seed", "image_size"})
+    parser.add_argument(
+        "--data.image_size",
+        type=Optional[int],
+        default=None,
+        help="Height and width of the network's input, in pixels. null: those that the weights of "
+        "model.weights were trained on, else 299.",
+    )
     parser.add_class_arguments(PolyakKeys, "polyak")
     parser.add_class_arguments(TrainingKeys, "training")
     parser.add_class_arguments(Trainer, "trainer", skip={"default_root_dir"})
     return parser
+
+
+def trainer_arguments(keys: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's ``trainer.*`` as Lightning takes them, callbacks and their like instantiated."""
+    from lightning.pytorch import Trainer
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip={"default_root_dir"})
+    config = parser.parse_object({"trainer": keys}, defaults=True)
+    return dict(parser.instantiate(config).trainer.items())

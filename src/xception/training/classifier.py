@@ -102,6 +102,20 @@ class Classifier(pl.LightningModule):
             )
         )
 
+    def _place_loader(self) -> None:
+        """The order of the samples follows from the step alone, whatever Lightning has restored."""
+        loader = self.trainer.train_dataloader
+        if loader is not None:
+            loader.samples_seen = self.trainer.global_step * self.batch_size
+
+    def on_train_start(self) -> None:
+        """Lets the loader go on where the optimizer stands."""
+        self._place_loader()
+
+    def on_train_epoch_start(self) -> None:
+        """Lets the loader go on where the optimizer stands."""
+        self._place_loader()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Sets the learning rate and the random numbers of this batch, both by its number."""
         optimizer = self.optimizers()

@@ -1,5 +1,7 @@
 """One training run: Lightning's Trainer with this project's callbacks in their order."""
 
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ from xception.training.metrics_file import MetricsFile
 from xception.training.polyak import PolyakAveraging
 from xception.training.progress import RunProgress
 from xception.training.run_directory import RunDirectory
-from xception.training.samples_seen import SamplesSeen
 
 
 @dataclass
@@ -49,17 +50,16 @@ class Trained:
         run: What was trained; the model holds the averaged weights where there are any.
         trainer: Lightning's trainer, for its figures and its rank.
         metrics: Elapsed time and rows.
-        skipped: Unreadable training images, by name, with the reason.
     """
 
     run: Run
     trainer: pl.Trainer
     metrics: MetricsFile
-    skipped: dict[int, str]
 
-    def skipped_names(self) -> list[str]:
-        """The unreadable training images with their reasons, in their order."""
-        return [reason for _, reason in sorted(self.skipped.items())]
+    @property
+    def unreadable(self) -> list[str]:
+        """The training images of this process that could not be read, with the reasons."""
+        return [reason for _, reason in sorted(self.run.data.train_dataloader().unreadable.items())]
 
 
 def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) -> Trained:
@@ -75,6 +75,7 @@ def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) ->
         RunFailedError: The loss became NaN.
         InputError: The trainer's arguments contradict one another.
     """
+    quiet_lightning()
     arguments = dict(trainer_arguments)
     own = list(arguments.pop("callbacks", None) or [])
     polyak = PolyakAveraging(run.polyak_decay)
@@ -85,8 +86,7 @@ def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) ->
         every_steps=run.checkpoint_every_steps,
         description=description(run),
     )
-    samples = SamplesSeen(run.data)
-    callbacks = [samples, polyak, metrics, checkpoints, Interruption(checkpoints), *own]
+    callbacks: list[pl.Callback] = [polyak, metrics, checkpoints, Interruption(checkpoints), *own]
     if arguments.get("enable_progress_bar") is not False:
         callbacks.append(RunProgress(run.total_steps, metrics))
     if arguments.get("logger") in (None, True):
@@ -118,7 +118,15 @@ def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) ->
     )
     if polyak.average is not None:
         run.classifier.model.load_state_dict(polyak.average.average)
-    return Trained(run, trainer, metrics, samples.skipped)
+    return Trained(run, trainer, metrics)
+
+
+def quiet_lightning() -> None:
+    """Keeps Lightning's notes to itself; its warnings come through, but for three about itself."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*litlogger.*"):
+        warnings.filterwarnings("ignore", message=text)
 
 
 def description(run: Run) -> dict[str, Any]:

@@ -24,12 +24,20 @@ def replacing(path: Path) -> Iterator[Path]:
     partial.unlink(missing_ok=True)
     try:
         yield partial
+        partial.chmod(0o666 & ~_umask())  # some writers make files that nobody else can read
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     flush_directory(path.parent)
+
+
+def _umask() -> int:
+    """The permissions that new files do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def flush_directory(directory: Path) -> None:
