@@ -77,6 +77,7 @@ class ActivationComparison:
         return max([*self.layers, self.logits], key=lambda d: (bool(d.reason), d.relative))
 
 
+@torch.no_grad()
 def difference(name: str, first: Tensor, second: Tensor) -> Difference:
     """Measures how far two tensors are apart.
 
@@ -89,8 +90,9 @@ def difference(name: str, first: Tensor, second: Tensor) -> Difference:
         return Difference(name, float("inf"), float("inf"), f"shape {shapes[0]} and {shapes[1]}")
     if first.numel() == 0:
         return Difference(name, 0.0, 0.0)
-    first, second = first.detach().double(), second.detach().double()
-    largest = float((first - second).abs().max())
+    if not first.dtype == second.dtype == torch.float32:
+        first, second = first.double(), second.double()
+    largest = 0.0 if torch.equal(first, second) else float((first - second).abs().max())
     scale = float(first.abs().max())
     relative = largest / scale if scale > 0 else (0.0 if largest == 0 else float("inf"))
     return Difference(name, largest, relative)

@@ -90,7 +90,7 @@ def _read_hdf5(file: Any, path: Path) -> KerasFile:
         layers = [
             KerasLayer(name, arrays)
             for name in names
-            if (arrays := tuple(_array(root[name][w]) for w in _weight_names(root[name], name)))
+            if (arrays := _layer_arrays(root, name, path))
         ]
         return KerasFile(layers, f"Keras {version.split('.')[0]} {kind}")
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
@@ -126,10 +126,20 @@ def numbered(name: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
-def _weight_names(group: Any, layer: str) -> list[str]:
-    if group is None:
-        raise KeyError(f"layer {layer} has no group")
-    return _attribute(group, "weight_names")
+def _layer_arrays(root: Any, layer: str, path: Path) -> tuple[np.ndarray, ...]:
+    """The arrays of one layer of a Keras 1 or 2 file.
+
+    Raises:
+        InputError: One is missing.
+    """
+    if layer not in root:
+        raise InputError(f"{path} lacks the layer '{layer}' that it lists: fetch it again")
+    names = _attribute(root[layer], "weight_names")
+    if missing := [name for name in names if name not in root[layer]]:
+        raise InputError(
+            f"{path} lacks {', '.join(missing)} of the layer '{layer}': fetch or copy it again"
+        )
+    return tuple(_array(root[layer][name]) for name in names)
 
 
 def _attribute(group: Any, name: str) -> list[str]:

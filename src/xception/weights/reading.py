@@ -69,7 +69,25 @@ def read_stored(
             f"{path} holds one set of weights, and not the raw ones beside it: give a run's "
             f"directory or its {LAST_CHECKPOINT}"
         )
-    return stored
+    return _with_published_names(stored)
+
+
+def _with_published_names(stored: StoredModel) -> StoredModel:
+    """Adds ImageNet's class names to a file that is known by its hash to be a published one."""
+    described = stored.description
+    if described.class_names is not None or stored.kind in ("xception", "checkpoint"):
+        return stored
+    from xception.weights.sources import imagenet_class_names, published_as
+
+    name = published_as(stored.path)
+    if name is None:
+        return stored
+    described = replace(
+        described,
+        class_names=imagenet_class_names() if described.num_classes == 1000 else None,
+        provenance={**described.provenance, "published_as": name},
+    )
+    return replace(stored, description=described)
 
 
 def read_description(source: str | Path) -> ModelDescription:

@@ -134,3 +134,31 @@ def _cached(address: str, path: Path, expected: str | None, size_bytes: int | No
         return path
     download(address, path, expected=expected, size_bytes=size_bytes)
     return path
+
+
+def published_as(path: Path) -> str | None:
+    """The name of the published file that a local copy is, recognised by its hash; else None.
+
+    Args:
+        path: Any file.
+    """
+    for name, source in NAMED_SOURCES.items():
+        if source.size_bytes not in (None, path.stat().st_size):
+            continue
+        if source.size_bytes is None and path.name != Path(urlsplit(source.address).path).name:
+            continue
+        if matches(path, source.hash):
+            return name
+    return None
+
+
+def imagenet_class_names() -> list[str]:
+    """English names of ImageNet's 1,000 classes in the order of all published weights.
+
+    That is the order of the sorted WordNet ids. No two are the same.
+    """
+    from timm.data.imagenet_info import ImageNetInfo
+
+    from xception.data.imagenet import class_titles
+
+    return class_titles(ImageNetInfo("imagenet-1k").label_names(), [])
