@@ -23,6 +23,8 @@ def open_labelled_data(
     Raises:
         InputError: There is no such thing, or it does not hold what it should.
     """
+    if data == "imagenet" and root is None:
+        raise InputError("give --data-root, the folder that holds ImageNet's train/ and val/")
     if data in data_names():
         return open_source(data, split, root=root)
     path = Path(data)

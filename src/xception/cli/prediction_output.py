@@ -77,7 +77,7 @@ def _show_table(predictions: Iterator[Prediction], console: Console, total: int)
 
 def _column_widths(width: int) -> tuple[int, int, int]:
     """Image, class and probability: the same for all the tables of one command."""
-    rest = max(width - 11 - 2, 20)
+    rest = max(width - 11 - 6, 20)  # 6: what lies between the columns
     image = rest * 55 // 100
     return image, rest - image, 11
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,5 +179,5 @@ def read_evaluation(stored: Path | IO[bytes]) -> tuple[Evaluation, dict[str, NDA
         with np.load(stored, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return Evaluation.from_arrays(arrays), arrays
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(f"{stored} is not a stored evaluation ({error}); evaluate again") from None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
+        raise InputError(f"{stored} is not a stored evaluation; evaluate again") from None

@@ -66,13 +66,13 @@ def predict(
         num_workers: Processes that decode images; None: none on the CPU, up to 8 for a GPU.
         device: ``auto`` (CUDA where there is a GPU), ``cpu`` or ``cuda``.
 
-    Yields:
+    Returns:
         One prediction for each image in the order in which they are found; for an unreadable one
-        a prediction with its ``error``.
+        a prediction with its ``error``. The work is done as they are asked for.
 
     Raises:
         InputError: A value out of range, or the device is not there.
-        RunFailedError: The model's output is not finite.
+        RunFailedError: The model's output is not finite (raised while iterating).
     """
     if top_k < 1:
         raise InputError(f"top_k is {top_k}; give 1 or more")
@@ -91,10 +91,17 @@ def predict(
         worker_init_fn=settle_worker,
         generator=torch.Generator(),  # not the global one: a prediction draws no random number
     )
+    return _predictions(loaded, loader, min(top_k, len(names)), target_device)
+
+
+def _predictions(
+    loaded: LoadedModel, loader: "DataLoader[list[_Read]]", k: int, device: torch.device
+) -> Iterator[Prediction]:
+    names = names_of(loaded)
     with signals_held():
         batches = iter(loader)
     for batch in batches:
-        yield from _classify(loaded, batch, names, min(top_k, len(names)), target_device)
+        yield from _classify(loaded, batch, names, k, device)
 
 
 def names_of(loaded: LoadedModel) -> list[str]:

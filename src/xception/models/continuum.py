@@ -177,7 +177,10 @@ def _eights(channels: float) -> int:
 
 
 def xception_continuum(
-    *, segments: int | Literal["depthwise"], order: Order = "depthwise-first", **arguments: Any
+    *,
+    segments: int | Literal["depthwise"] = "depthwise",
+    order: Order = "depthwise-first",
+    **arguments: Any,
 ) -> Xception:
     """Builds the point of the continuum with ``segments`` segments, as large as Xception.
 

@@ -126,20 +126,22 @@ def _accuracy_cards(whole: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _skipped(record: RunRecord) -> str:
-    skipped = record.evaluation.skipped if record.evaluation else []
-    told = [reason for _, reason in skipped]
+    """Names and reasons of unreadable images: of the evaluation, then of the training."""
     training = record.summary.get("training")
-    in_training = training.get("skipped") if isinstance(training, dict) else None
-    if isinstance(in_training, dict):
-        told += [f"{name}: {reason}" for name, reason in in_training.items()]
-    elif isinstance(in_training, list):
-        told += [str(entry) for entry in in_training]
-    if not told:
-        return ""
-    rows = "".join(f"<li>{escape(entry)}</li>" for entry in told[:SKIPPED_SHOWN])
-    more = len(told) - SKIPPED_SHOWN
+    in_training = training.get("unreadable") if isinstance(training, dict) else None
+    evaluated = [reason for _, reason in record.evaluation.skipped] if record.evaluation else []
+    lists = [
+        ("Held-out images, in no figure", evaluated),
+        ("Training images, passed over", [str(entry) for entry in in_training or []]),
+    ]
+    return "".join(_names(title, names) for title, names in lists if names)
+
+
+def _names(title: str, names: list[str]) -> str:
+    items = "".join(f"<li>{escape(name)}</li>" for name in names[:SKIPPED_SHOWN])
+    more = len(names) - SKIPPED_SHOWN
     rest = f"<p>and {more:,} more</p>" if more > 0 else ""
-    return f"<p>{len(told):,} in all; they are in no figure.</p><ul>{rows}</ul>{rest}"
+    return f"<h3>{escape(title)}: {len(names):,}</h3><ul>{items}</ul>{rest}"
 
 
 def _facts(summary: dict[str, Any]) -> str:
@@ -147,12 +149,8 @@ def _facts(summary: dict[str, Any]) -> str:
     groups: dict[str, dict[str, Any]] = {"run": {}}
     for key, value in summary.items():
         if isinstance(value, dict):
-            # The images that were skipped have a section of their own.
-            groups[key] = {
-                name: fact
-                for name, fact in value.items()
-                if name != "skipped" or isinstance(fact, int)
-            }
+            # Unreadable images have a section of their own.
+            groups[key] = {name: fact for name, fact in value.items() if name != "unreadable"}
         elif value is not None:
             groups["run"][key] = value
     tables = "".join(
