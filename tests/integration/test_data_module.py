@@ -1,7 +1,10 @@
 """The data module under Lightning's Trainer, and through its recipe keys."""
 
+import gc
 import inspect
+import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonargparse
 import lightning
@@ -82,6 +85,39 @@ def test_image_data_serves_a_trainer(folder, tmp_path):
     held_out = {data.evaluation_source.describe(i) for i in range(4)}
     damaged = str(folder / "blue" / "3.png")
     assert damaged in held_out or {name.split(": ")[0] for _, name in skipped} == {damaged}
+
+
+def test_image_data_leaves_no_process_behind(folder, tmp_path):
+    data = ImageData(root=str(folder), batch_size=4, image_size=8, crop="shift", num_workers=1)
+    before = set(multiprocessing.active_children())
+    module = Recorder()
+    trainer(tmp_path, max_epochs=2).fit(module, datamodule=data)
+    assert len(module.seen) == 8
+    gc.collect()
+    assert set(multiprocessing.active_children()) == before
+    assert len(list(data.train_dataloader())) == 4  # and it can be used again
+    data.teardown("fit")
+
+
+def test_image_data_slices_by_the_trainers_ranks(folder):
+    def batches(world_size: int, rank: int, accumulation: int) -> list[Batch]:
+        data = ImageData(root=str(folder), batch_size=12, seed=4, **SMALL)
+        data.setup()
+        data.trainer = SimpleNamespace(
+            world_size=world_size,
+            global_rank=rank,
+            accumulate_grad_batches=accumulation,
+            num_devices=world_size,
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        )
+        return list(data.train_dataloader())
+
+    (whole,) = batches(1, 0, 1)
+    for world_size, accumulation in ((2, 1), (3, 1), (2, 3), (1, 4)):
+        ranks = [batches(world_size, rank, accumulation) for rank in range(world_size)]
+        in_turn = [ranks[r][part] for part in range(accumulation) for r in range(world_size)]
+        assert torch.equal(torch.cat([b.images for b in in_turn]), whole.images)
+        assert torch.equal(torch.cat([b.labels for b in in_turn]), whole.labels)
 
 
 def test_image_data_goes_on_where_samples_seen_says(folder, tmp_path):

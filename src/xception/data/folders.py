@@ -47,7 +47,18 @@ def open_folder(
     Raises:
         InputError: The folder is missing or empty, or a class has no images.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
+    try:
+        return _open_folder(root, split, validation_fraction, seed)
+    except OSError as error:
+        raise InputError(
+            f"the folder {error.filename or root} can't be read ({error.strerror}); check it"
+        ) from None
+
+
+def _open_folder(
+    root: Path, split: Literal["train", "evaluation"], fraction: float | None, seed: int
+) -> FileSource | Subset:
     require_folder(root)
     train = root / "train"
     held_out = [root / name for name in EVALUATION_FOLDERS if (root / name).is_dir()]
@@ -60,9 +71,9 @@ def open_folder(
         return scan_classes(held_out[0], class_folders(held_out[0]))
     folder = train if train.is_dir() else root
     source = scan_classes(folder, class_folders(folder))
-    if validation_fraction is None:
+    if fraction is None:
         return source
-    chosen = held_out_indices(source.labels, validation_fraction, seed)
+    chosen = held_out_indices(source.labels, fraction, seed)
     if split == "train":
         chosen = np.setdiff1d(np.arange(len(source)), chosen)
     return Subset(source, chosen)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,9 +93,15 @@ class TrainingLoader:
             source, transform, seed=seed, attempts=max(1, max_unreadable + 1)
         )
         self._plan = _Plan()
-        self._loader = _data_loader(
-            self._batches, self._plan, num_workers, persistent=True, pin_memory=pin_memory
+        self._build = partial(
+            _data_loader,
+            self._batches,
+            self._plan,
+            num_workers,
+            persistent=True,
+            pin_memory=pin_memory,
         )
+        self._loader = self._build()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -149,6 +156,10 @@ class TrainingLoader:
                 f"the limit is data.max_unreadable = {self.max_unreadable}: repair or remove "
                 "them, or raise it"
             )
+
+    def close(self) -> None:
+        """Ends the loader processes; another iteration starts new ones."""
+        self._loader = self._build()
 
     def state_dict(self) -> dict[str, int]:
         """All that a resume needs."""
@@ -265,7 +276,7 @@ def _fetch(loader: DataLoader[Batch]) -> Iterator[Batch]:
         yield batch._replace(skipped=[(index, reason) for index, reason in batch.skipped])
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 

@@ -207,6 +207,15 @@ class ImageData(lightning.LightningDataModule):
             pin_memory=self._on_gpu,
         )
 
+    def teardown(self, stage: str) -> None:
+        """Ends the loader processes when the training is over.
+
+        Args:
+            stage: Lightning's; of no consequence here.
+        """
+        if self._train_loader is not None:
+            self._train_loader.close()
+
     def test_dataloader(self) -> EvaluationLoader:
         """The same as ``val_dataloader``: the paper has one held-out set."""
         return self.val_dataloader()
@@ -221,7 +230,8 @@ class ImageData(lightning.LightningDataModule):
 
     @property
     def _on_gpu(self) -> bool:
-        return bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda"
+        trainer = self.trainer
+        return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
     @property
     def evaluation_batch_size(self) -> int:
@@ -239,4 +249,11 @@ class ImageData(lightning.LightningDataModule):
         if is_in_memory(source) and is_small(source):
             return 0
         local = int(self.trainer.num_devices) if self.trainer else 1
-        return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // local))
+        return max(1, min(_MOST_WORKERS, _cpu_cores() // local))
+
+
+def _cpu_cores() -> int:
+    """CPU cores that this process may use, which in a container can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

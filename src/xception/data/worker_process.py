@@ -6,9 +6,11 @@ finishes its step and saves; its loader processes must neither die before it nor
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 _HELD = {signal.SIGINT, signal.SIGTERM}
 
@@ -35,12 +37,25 @@ def settle_worker(worker: int) -> None:
     Args:
         worker: The loader process's number, as ``DataLoader`` gives it; of no consequence.
     """
+    sys.excepthook = _tell_unless_interrupted
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # SLURM's "time is nearly up"
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         threading.Thread(target=_obey_parent, name="sigterm", daemon=True).start()
+
+
+def _tell_unless_interrupted(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """An exception hook that is silent when the main process has hung up.
+
+    The thread that hands tensors over ends up here when Ctrl-C stops the main process half-way
+    through a hand-over; what goes wrong with an image never does.
+    """
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _obey_parent() -> None:

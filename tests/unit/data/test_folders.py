@@ -128,6 +128,17 @@ def test_open_folder_tells_what_is_wrong(tmp_path, save_image):
         open_folder(tmp_path, "train", validation_fraction=0.2)
 
 
+def test_open_folder_tells_that_it_may_not_read(tmp_path, save_image, monkeypatch):
+    save_image(tmp_path / "a" / "1.png")
+
+    def refuse(path):  # as root, permissions would not refuse
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(InputError, match=r"can't be read \(Permission denied\)"):
+        open_folder(tmp_path, "train")
+
+
 def test_open_folder_refuses_a_held_out_class_that_training_lacks(tmp_path, save_image):
     save_image(tmp_path / "train" / "cat" / "1.png")
     save_image(tmp_path / "val" / "dog" / "1.png")
