@@ -16,6 +16,7 @@ OPERATORS = (
     "depthwise_backward",
     "pointwise",
     "pointwise_backward",
+    "separable",
     "convolution",
     "combine",
     "pool",
@@ -141,6 +142,24 @@ def pointwise_backward(
     grad_x = torch.einsum("nohw,oi->nihw", grad, weight.to(wide)[:, :, 0, 0])
     grad_weight = torch.einsum("nohw,nihw->oi", grad, x.to(wide))
     return as_channels_last(grad_x.to(x.dtype)), grad_weight.reshape(weight.shape).to(weight.dtype)
+
+
+def separable(
+    z: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    depthwise_weight: Tensor,
+    pointwise_weight: Tensor,
+    center: Tensor,
+    relu: bool,
+    tap: str,
+    statistics: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The product, its sums, the tap and, if it is to be saved, the depthwise result."""
+    spatial, tapped = depthwise(z, scale, shift, None, depthwise_weight, relu, tap)
+    out, total, squares = pointwise(spatial, pointwise_weight, center, statistics)
+    return out, total, squares, tapped, spatial if save else z.new_empty(0)
 
 
 @without_autocast

@@ -16,6 +16,7 @@ from xception.kernels.convolution import convolution
 from xception.kernels.depthwise import depthwise
 from xception.kernels.depthwise_launch import Tap
 from xception.kernels.pointwise import pointwise
+from xception.kernels.separable import covers, separable
 
 Norm = nn.BatchNorm2d | nn.SyncBatchNorm
 
@@ -69,6 +70,19 @@ def separable_unit(
     """
     dtype = compute_dtype(x.z)
     z = x.z.to(dtype)
+    if x.residual is None and covers(len(pointwise_weight)) and tap != "sum":
+        center = center_of(norm, z)
+        out, total, squares, tapped = separable(
+            z,
+            depthwise_weight,
+            pointwise_weight.to(dtype),
+            scale=x.scale,
+            shift=x.shift,
+            center=center,
+            relu=relu,
+            tap=tap,
+        )
+        return _normalized(out, total, squares, center, norm), tapped
     residual = None if x.residual is None else x.residual.to(dtype)
     spatial, tapped = depthwise(
         z,

@@ -9,6 +9,8 @@ import pytest
 
 from xception.kernels.depthwise_launch import backward_candidates, forward_candidates
 from xception.kernels.pointwise_launch import LIBRARY, product_candidates
+from xception.kernels.separable_launch import SPLIT
+from xception.kernels.separable_launch import candidates as separable_candidates
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("triton has no wheels for this platform", allow_module_level=True)
@@ -128,6 +130,34 @@ def test_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_path):
     constants = {"N": 728, "K": 728, "STATISTICS": True, "PRECISION": "tf32"} | config
     code = check_no_spills(
         pointwise_forward,
+        signature,
+        constants,
+        tmp_path,
+        num_warps=config["num_warps"],
+        num_stages=config["num_stages"],
+    )
+    assert "HGMMA" in code
+
+
+def separable_cases():
+    for outputs in (128, 256):
+        for index, config in enumerate(separable_candidates(torch.bfloat16, outputs)):
+            marks = [] if (outputs, index) == (256, 1) else pytest.mark.slow
+            if config != SPLIT:
+                yield pytest.param(outputs, config, id=f"{outputs}-{index}", marks=marks)
+
+
+@pytest.mark.parametrize(("outputs", "config"), separable_cases())
+def test_separable_uses_the_tensor_cores_and_does_not_spill(outputs, config, tmp_path):
+    from xception.kernels.separable_triton import separable_forward
+
+    signature = dict.fromkeys(("z_ptr", "pointwise_ptr", "out_ptr", "spatial_ptr"), HALF)
+    signature |= dict.fromkeys(("scale_ptr", "shift_ptr", "depthwise_ptr", "center_ptr"), FULL)
+    signature |= {"tap_ptr": HALF, "partial_ptr": FULL} | dict.fromkeys(("M", "H", "W"), SIZE)
+    constants = {"N": outputs, "K": 128, "AFFINE": True, "RELU": True, "TAP": 3}
+    constants |= {"STATISTICS": True, "SAVE": True, "PRECISION": "tf32"} | config
+    code = check_no_spills(
+        separable_forward,
         signature,
         constants,
         tmp_path,

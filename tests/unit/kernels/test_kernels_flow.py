@@ -89,7 +89,11 @@ def test_checkpointing_moves_running_statistics_once():
     assert actual["buffer exit_flow.separable2.norm.num_batches_tracked"] == 1
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    "checkpointing",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["plain", "checkpointing"],
+)
 def test_compiles_without_graph_breaks(checkpointing):
     plain = small_model(middle_flow_repeats=1)
     fused = copy.deepcopy(plain)

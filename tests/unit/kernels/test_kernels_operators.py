@@ -10,6 +10,7 @@ from xception.kernels.convolution import _convolution, convolution
 from xception.kernels.depthwise import _depthwise, depthwise
 from xception.kernels.pointwise import _pointwise, pointwise
 from xception.kernels.pooling import _pool, pool_and_add
+from xception.kernels.separable import _separable
 
 
 def images(*size, dtype=torch.float32):
@@ -46,6 +47,13 @@ def test_pointwise_passes_opcheck(statistics):
 def test_pool_passes_opcheck(with_shortcut):
     shortcut = (images(2, 4, 2, 3), vector(4), vector(4)) if with_shortcut else (None,) * 3
     opcheck(_pool, (images(2, 4, 3, 5), vector(4), vector(4), *shortcut, [1, 0], True))
+
+
+@pytest.mark.parametrize("tap", ["none", "strided"])
+def test_separable_passes_opcheck(tap):
+    weights = [torch.randn(4, 1, 3, 3), torch.randn(6, 4, 1, 1)]
+    tensors = (images(2, 4, 3, 5), vector(4), vector(4), *(w.requires_grad_() for w in weights))
+    opcheck(_separable, (*tensors, torch.randn(6), True, tap, True, True))
 
 
 def test_convolution_passes_opcheck():

@@ -10,7 +10,7 @@ from xception.kernels.depthwise import depthwise
 # Blocks smaller than the sizes, so that block borders and empty lanes are in the game.
 SMALL = {"BLOCK_W": 4, "BLOCK_C": 16, "ROWS": 3, "IMAGES": 2, "num_warps": 1}
 PINS = {"depthwise": SMALL, "depthwise_backward": SMALL}
-SIZES = [(1, 1, 1, 1), (2, 20, 7, 9), (3, 33, 2, 1), (1, 8, 1, 6)]
+SIZES = [(1, 1, 1, 1), (1, 17, 4, 5), (3, 20, 2, 1), (1, 8, 1, 6)]
 
 
 def make_inputs(size, dtype, affine, residual):
@@ -110,19 +110,19 @@ def check_float32_equals_autograd(size, affine, residual, relu, tap, device):
     ],
 )
 def check_float32_equals_autograd_with_other_flags(affine, residual, relu, tap, device):
-    compare((2, 20, 5, 6), torch.float32, affine, residual, relu, tap, device, tolerance=1e-5)
+    compare((1, 17, 5, 6), torch.float32, affine, residual, relu, tap, device, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 1.6e-2)])
 def check_half_precision_equals_autograd(dtype, tolerance, device):
     # tolerances: two units in the last place of the largest value, as results are rounded once
-    compare((2, 20, 5, 6), dtype, True, True, True, "sum", device, tolerance)
+    compare((1, 17, 4, 6), dtype, True, True, True, "sum", device, tolerance)
 
 
 def check_same_bits_on_every_run(device):
-    inputs = make_inputs((2, 17, 4, 5), torch.float16, affine=True, residual=True)
+    inputs = make_inputs((2, 8, 4, 5), torch.float16, affine=True, residual=True)
     inputs = {k: v.to(device) for k, v in inputs.items()}
-    grad = torch.randn(2, 17, 4, 5, device=device)
+    grad = torch.randn(2, 8, 4, 5, device=device)
 
     def run():
         with tuning.pinned(PINS):
