@@ -1,0 +1,58 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xception import create_model
+from xception.cli.main import main
+from xception.data.preprocessing import Preprocessing
+from xception.weights.files import save_model
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs one command line in this process: exit code, standard output, standard error."""
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """A file with random weights for the ten digits."""
+    torch.manual_seed(0)
+    model = create_model(
+        "xception", num_classes=10, width=0.125, middle_flow_repeats=0, stem_strides=(1, 1)
+    )
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(
+        model,
+        path,
+        class_names=[str(digit) for digit in range(10)],
+        preprocessing=Preprocessing(size=32, crop_fraction=1.0),
+    )
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two images, and an empty, a cut and a false one."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in ("a [bold].png", "b.jpg"):
+        pixels = generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    encoded = io.BytesIO()
+    Image.new("RGB", (60, 60), "red").save(encoded, "JPEG")
+    (folder / "cut.jpg").write_bytes(encoded.getvalue()[:200])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "zero.jpg").touch()
+    return folder
