@@ -1,5 +1,6 @@
 """The k best classes of each image, the same on every device."""
 
+from itertools import cycle
 from typing import Literal
 
 import torch
@@ -11,12 +12,16 @@ from xception.metrics.targets import SparseTargets, canonical_targets
 
 Unannotated = Literal["masked", "negative"]
 
+# On the CPU scores are ranked in blocks of this many: 1 MB stays in the cache, and the small state
+# kept between batches does not tear holes of a whole batch into the heap.
+_CPU_BLOCK_SCORES = 2**18
+
 
 def top_classes(scores: Tensor, k: int, annotated: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Returns the k best classes of each image, ties going to the lower class id.
 
     ``torch.topk`` leaves open which of several equal scores it takes, and CPU and GPU choose
-    differently. So one score more is taken: if it equals the k-th, the image is sorted in full.
+    differently. So one score more is taken: if it equals the k-th, the classes of that score are picked anew.
 
     Args:
         scores: (N, C) floating point, logits rather than probabilities (float32 probabilities
@@ -32,6 +37,17 @@ def top_classes(scores: Tensor, k: int, annotated: Tensor | None = None) -> tupl
         >>> top_classes(torch.tensor([[0.5, 2.0, 0.5, 0.5]]), k=3)[0].tolist()
         [[1, 0, 2]]
     """
+    if scores.device.type == "cpu":
+        rows = max(1, _CPU_BLOCK_SCORES // scores.shape[1])
+    else:
+        rows = max(1, len(scores))
+    masks = [None] if annotated is None else annotated.split(rows)
+    blocks = zip(scores.split(rows), cycle(masks), strict=False)  # one mask may serve all
+    class_ids, values = zip(*(_top_of_block(block, k, mask) for block, mask in blocks), strict=True)
+    return torch.cat(class_ids), torch.cat(values)
+
+
+def _top_of_block(scores: Tensor, k: int, annotated: Tensor | None) -> tuple[Tensor, Tensor]:
     num_classes = scores.shape[1]
     scores = scores.detach().to(torch.float32) + 0.0  # -0.0 becomes 0.0, which radix sorts need
     if annotated is not None:
@@ -43,14 +59,30 @@ def top_classes(scores: Tensor, k: int, annotated: Tensor | None = None) -> tupl
         tied = (values[:, k - 1] == values[:, k]).nonzero()[:, 0]
         values, class_ids = values[:, :k], class_ids[:, :k]
         if len(tied):
-            values_tied, ids_tied = scores[tied].sort(dim=1, descending=True, stable=True)
-            values[tied], class_ids[tied] = values_tied[:, :k], ids_tied[:, :k]
+            class_ids[tied] = _lowest_ids_at_threshold(scores[tied], values[tied], class_ids[tied])
     class_ids, order = class_ids.sort(dim=1)  # ties inside the top k: by class id …
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     class_ids = class_ids.gather(1, order)  # … which the stable sort by score keeps
     if annotated is not None:
         class_ids = class_ids.where(values > -torch.inf, -1)
     return class_ids, values
+
+
+def _lowest_ids_at_threshold(scores: Tensor, values: Tensor, class_ids: Tensor) -> Tensor:
+    """Replaces the classes whose score equals the k-th by the lowest ids that have that score.
+
+    Args:
+        scores: (M, C).
+        values: (M, k) best scores, falling.
+        class_ids: (M, k) their classes; of the last equal ones any.
+    """
+    threshold = values[:, -1:]
+    rows, equal_ids = (scores == threshold).nonzero(as_tuple=True)  # ids ascend within a row
+    counts = torch.bincount(rows, minlength=len(scores))
+    nth_of_row = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    column = (values > threshold).sum(1)[rows] + nth_of_row
+    fits = column < values.shape[1]
+    return class_ids.index_put((rows[fits], column[fits]), equal_ids[fits])
 
 
 def rank_images(

@@ -87,3 +87,18 @@ def test_gpu_ranks_as_the_cpu_does(levels):
     here, there = top_classes(scores, 100), top_classes(scores.cuda(), 100)
     assert torch.equal(here[0], there[0].cpu())
     assert torch.equal(here[1], there[1].cpu())
+
+
+@pytest.mark.parametrize("rows_per_block", [1, 3, 50])
+def test_blocks_do_not_change_the_ranking(make_batch, monkeypatch, rows_per_block):
+    scores, _ = make_batch(20, 40)
+    for mask in (None, torch.arange(40)[None] % 3 > 0, scores > -1.0):
+        whole = top_classes(scores, 9, mask)
+        monkeypatch.setattr("xception.metrics.ranking._CPU_BLOCK_SCORES", rows_per_block * 40 + 7)
+        assert all(map(torch.equal, top_classes(scores, 9, mask), whole))
+        monkeypatch.undo()
+
+
+def test_an_empty_batch_is_ranked_to_nothing():
+    class_ids, values = top_classes(torch.empty(0, 5), 2)
+    assert class_ids.shape == values.shape == (0, 2)
