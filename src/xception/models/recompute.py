@@ -11,15 +11,20 @@ from torch.utils.checkpoint import checkpoint
 
 @contextmanager
 def _fixed_statistics(module: nn.Module) -> Iterator[None]:
-    """Within it, train-mode BatchNorms normalise by their batch but do not count it again."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    """Within it, train-mode BatchNorms normalise by their batch but do not count it again.
+
+    They still read and write their running statistics, with weight 0: the recomputation must save
+    the same tensors as the forward pass did.
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def run_checkpointed(module: nn.Module, x: Tensor, enabled: bool) -> Tensor:
