@@ -31,7 +31,7 @@ class ImageData(lightning.LightningDataModule):
         validation_fraction: Share of each class that is held out of a folder without val/ or test/.
         image_size: Height and width of the network's input, in pixels.
         batch_size: Global batch: images per optimizer step, over all devices and accumulation.
-        evaluation_batch_size: Images per evaluation batch and device. None: as many as a training
+        evaluation_batch_size: Images per evaluation batch and device. null: as many as a training
             batch of one device.
         num_workers: Loader processes per device. "auto": none for small images in memory, else
             one per CPU core, at most 16.
