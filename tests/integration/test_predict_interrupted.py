@@ -1,0 +1,49 @@
+"""Ctrl-C while a prediction of many images is written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from xception import create_model
+from xception.data.preprocessing import Preprocessing
+from xception.weights.files import save_model
+
+IMAGES = 20_000  # far more than are classified before the signal
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_prediction_leaves_no_file_and_exits_with_130(tmp_path, workers):
+    torch.manual_seed(0)
+    model = create_model(
+        "xception", num_classes=3, width=0.125, middle_flow_repeats=0, stem_strides=(1, 1)
+    )
+    save_model(model, tmp_path / "model.safetensors", preprocessing=Preprocessing(size=64))
+    folder = tmp_path / "many"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "first.png")
+    for number in range(IMAGES):
+        os.link(folder / "first.png", folder / f"{number}.png")
+    words = ["predict", "model.safetensors", "many", "--output", "out.csv"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xception", *words, "--num-workers", str(workers)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    partial = tmp_path / ".out.csv.partial"
+    while not (partial.exists() and partial.stat().st_size > 1000):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err == "xception: error: interrupted\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["many", "model.safetensors"]
