@@ -32,13 +32,14 @@ def main(arguments: Sequence[str]) -> int:
         print(find_recipe(name).read_text(encoding="utf-8"), end="")
         return 0
 
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("recipe", "what it is", "paper", "expected time", box=None, pad_edge=False)
+    rows = [("RECIPE", "WHAT IT IS", "PAPER", "EXPECTED TIME")]
     for recipe, path in shipped_recipes().items():
         head = head_comment(path)
         fields = dict(line.split(": ", 1) for line in head if ": " in line)
-        table.add_row(recipe, head[0], fields.get("Paper", ""), fields.get("Time", ""))
-    Console(soft_wrap=True).print(table)
+        rows.append((recipe, head[0], fields.get("Paper", ""), fields.get("Time", "")))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # one line each, however narrow the terminal is
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     return 0

@@ -46,9 +46,7 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
         class_names=data.class_names,
         batch_size=data.evaluation_batch_size or data.batch_size,
     )
-    store_evaluation(
-        directory.evaluation, evaluation, data.evaluation_source, data.preprocessing
-    )
+    store_evaluation(directory.evaluation, evaluation, data.evaluation_source, data.preprocessing)
     summary = summarize(recipe, trained, evaluation, started)
     directory.write_summary(summary)
     write_report(directory.path)

@@ -1,6 +1,7 @@
 """From a recipe's name or file and ``--dotted.key value`` overrides to its full set of keys."""
 
 import argparse
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -161,10 +162,12 @@ def _reaches_into(key: str, known: set[str], opaque: tuple[str, ...]) -> bool:
 
 def _one_sentence(message: str) -> str:
     """The parser's message, its many lines as one."""
-    parts = [part.strip() for part in message.splitlines() if part.strip()]
-    head = parts[0].replace('Parser key "', "recipe key '").replace('":', "':")
-    details = [part for part in parts[1:] if not part.startswith(("Subtypes", "Errors", "Given"))]
-    return " ".join([head, *details[:3]])
+    text = re.sub(r"<class '(\w+)'>|typing\.", r"\1", message)
+    parts = [part.strip(" -") for part in text.splitlines() if part.strip()]
+    head = re.sub(r'Parser key "([^"]*)":?', r"recipe key '\1':", parts[0])
+    noise = ("Subtypes", "Errors", "Given", "Does not validate")
+    details = [part for part in parts[1:] if not part.startswith(noise)]
+    return " ".join([head, "; or ".join(details[:4])]).replace("Expected a", "expected a")
 
 
 def recipe_help(name_or_path: str, overrides: list[str]) -> str:

@@ -4,7 +4,6 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,8 @@ from torch import nn
 from xception.data.module import ImageData
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, RunFailedError
+from xception.models.freezing import freeze
+from xception.models.parameter_groups import parameter_groups
 from xception.models.registry import create_model
 from xception.recipes.load import Recipe
 from xception.recipes.schema import (
@@ -23,7 +24,7 @@ from xception.recipes.schema import (
 )
 from xception.training.checkpoints import LAST, newest_checkpoint
 from xception.training.classifier import Classifier
-from xception.training.fit import Run, fit
+from xception.training.fit import Run, fit, prepare
 from xception.training.optimizers import scaled_learning_rate
 from xception.training.run_directory import RunDirectory
 from xception.weights.description import ModelDescription
@@ -45,6 +46,11 @@ def build_data(recipe: Recipe) -> ImageData:
     if brought is not None and brought.preprocessing:
         data.preprocessing = replace(travelling, size=data.preprocessing.size)
     data.setup()
+    if data.steps_per_epoch == 0:
+        raise InputError(
+            f"the training set has {len(data.train_source)} images, fewer than one batch of "
+            f"{data.batch_size}; set data.batch_size to {len(data.train_source)} or less"
+        )
     return data
 
 
@@ -96,10 +102,8 @@ def build_model(recipe: Recipe, data: ImageData) -> nn.Module:
         )
     if shared.weights:
         load_backbone(model, shared.weights)
-    if shared.freeze == "backbone":
-        from xception.models.freezing import freeze
-
-        freeze(model)
+    if shared.freeze != "nothing":
+        freeze(model, None if shared.freeze == "backbone" else shared.freeze)
     return model
 
 
@@ -122,10 +126,6 @@ def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
 
 def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Classifier:
     """The training step that the recipe describes."""
-    def parameter_groups(model, weight_decay, layer_decay):
-        d=[p for n,p in model.named_parameters() if p.ndim>1]; o=[p for n,p in model.named_parameters() if p.ndim<=1]
-        return [{"params":d,"weight_decay":weight_decay},{"params":o,"weight_decay":0.0}]
-
     keys = recipe.group("optimizer")
     optimizer = builders("optimizer")[keys.pop("name")]
     shared = OptimizerKeys(**{key: keys.pop(key) for key in OptimizerKeys.__dataclass_fields__})
@@ -188,13 +188,7 @@ def run_recipe(
         return run_directory
     started = time.time()
     data = build_data(recipe)
-    model = build_model(recipe, data)
-    classifier = build_classifier(recipe, data, model)
-    arguments = trainer_arguments(recipe.group("trainer"))
-    if is_first_process():
-        run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
-    checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
-    _announce(recipe, classifier, run_directory, checkpoint)
+    classifier = build_classifier(recipe, data, build_model(recipe, data))
     run = Run(
         classifier=classifier,
         data=data,
@@ -203,8 +197,13 @@ def run_recipe(
         checkpoint_every_steps=recipe.keys["training"]["checkpoint_every_steps"],
         total_steps=classifier.total_samples // data.batch_size,
     )
+    prepared = prepare(run, trainer_arguments(recipe.group("trainer")))
+    if is_first_process():
+        run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
+    checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
+    _announce(recipe, classifier, run_directory, checkpoint)
     try:
-        trained = fit(run, arguments, checkpoint)
+        trained = fit(prepared, checkpoint)
     except RunFailedError as error:
         last = run_directory.checkpoints / LAST
         good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint yet"
@@ -230,6 +229,5 @@ def _announce(
         f"{recipe.name}: {recipe.keys['model']['name']} with {parameters:,} parameters, "
         f"{steps} steps of {classifier.batch_size} images, "
         f"learning rate {first:.4g} at first, {last:.4g} at the end\n"
-        f"directory: {directory.path}"
-        + (f"; going on from {checkpoint}" if checkpoint else "")
+        f"directory: {directory.path}" + (f"; going on from {checkpoint}" if checkpoint else "")
     )

@@ -6,7 +6,7 @@ function that their ``name`` names, ``trainer.*`` those of Lightning's ``Trainer
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
@@ -38,12 +38,13 @@ class ModelKeys:
         num_classes: Classes of the model; null takes the number that the data have.
         weights: Where training starts: a run directory, a checkpoint or a weights file. The head is
             replaced when the number of classes differs. Random weights when absent.
-        freeze: What stays as loaded, BatchNorm's statistics included: nothing, or all but the head.
+        freeze: What stays as loaded, BatchNorm's statistics included: "nothing", "backbone" (all
+            but the head), or everything up to a module, by its name, such as "entry_flow".
     """
 
     num_classes: int | None = None
     weights: str | None = None
-    freeze: Literal["nothing", "backbone"] = "nothing"
+    freeze: str = "nothing"
 
 
 @dataclass
@@ -142,14 +143,16 @@ def recipe_parser(names: dict[str, str], prog: str = "xception train") -> Argume
             if isinstance(builder, type)
             else parser.add_function_arguments
         )
-        skip = {"num_classes", "features_only"} if group == "model" else {"groups"}
+        skip: set[str | int] = {"groups"} if group == "optimizer" else set()
+        if group == "model":
+            skip = {"num_classes", "features_only"}
         add(builder, group, skip=skip)
         if shared:
             parser.add_class_arguments(shared, group, as_group=False)
     parser.add_class_arguments(ImageData, "data", skip={"seed", "image_size"})
     parser.add_argument(
         "--data.image_size",
-        type=Optional[int],
+        type=int | None,
         default=None,
         help="Height and width of the network's input, in pixels. null: those that the weights of "
         "model.weights were trained on, else 299.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -62,30 +63,45 @@ class Trained:
         return [reason for _, reason in sorted(self.run.data.train_dataloader().unreadable.items())]
 
 
-def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) -> Trained:
-    """Trains to the end and leaves the averaged weights in the model.
+@dataclass
+class Preparation:
+    """A trainer with this project's callbacks, before its first step: nothing is written yet.
+
+    Attributes:
+        run: What will be trained.
+        trainer: Lightning's trainer.
+        polyak: Averages the weights.
+        metrics: Writes ``metrics.csv``.
+    """
+
+    run: Run
+    trainer: pl.Trainer
+    polyak: PolyakAveraging
+    metrics: MetricsFile
+
+
+def prepare(run: Run, trainer_arguments: dict[str, Any]) -> Preparation:
+    """Makes the trainer of a run.
 
     Args:
         run: What to do.
         trainer_arguments: Keyword arguments of Lightning's Trainer, from the recipe.
-        checkpoint: Where to go on from; ``None`` starts at the first step.
 
     Raises:
-        RunInterrupted: A signal came; the state is saved.
-        RunFailedError: The loss became NaN.
-        InputError: The trainer's arguments contradict one another.
+        InputError: The trainer's arguments contradict one another, or name a device that is not
+            there.
     """
     quiet_lightning()
     arguments = dict(trainer_arguments)
     own = list(arguments.pop("callbacks", None) or [])
     polyak = PolyakAveraging(run.polyak_decay)
-    every = arguments.get("log_every_n_steps") or 50
-    metrics = MetricsFile(run.directory.metrics, every)
+    metrics = MetricsFile(run.directory.metrics, arguments.get("log_every_n_steps") or 50)
     checkpoints = ExactCheckpoints(
         run.directory.checkpoints,
         every_steps=run.checkpoint_every_steps,
         description=description(run),
     )
+    # The order counts: a checkpoint holds what the ones before it have just updated.
     callbacks: list[pl.Callback] = [polyak, metrics, checkpoints, Interruption(checkpoints), *own]
     if arguments.get("enable_progress_bar") is not False:
         callbacks.append(RunProgress(run.total_steps, metrics))
@@ -108,17 +124,32 @@ def fit(run: Run, trainer_arguments: dict[str, Any], checkpoint: Path | None) ->
             default_root_dir=run.directory.path,
             **arguments,
         )
-    except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         raise InputError(f"trainer.*: {' '.join(str(error).split())}") from None
-    trainer.fit(
+    return Preparation(run, trainer, polyak, metrics)
+
+
+def fit(prepared: Preparation, checkpoint: Path | None) -> Trained:
+    """Trains to the end and leaves the averaged weights in the model.
+
+    Args:
+        prepared: The run with its trainer.
+        checkpoint: Where to go on from; ``None`` starts at the first step.
+
+    Raises:
+        RunInterrupted: A signal came; the state is saved.
+        RunFailedError: The loss became NaN.
+    """
+    run, average = prepared.run, prepared.polyak.average
+    prepared.trainer.fit(
         run.classifier,
         datamodule=run.data,
         ckpt_path=None if checkpoint is None else str(checkpoint),
         weights_only=True,
     )
-    if polyak.average is not None:
-        run.classifier.model.load_state_dict(polyak.average.average)
-    return Trained(run, trainer, metrics)
+    if average is not None:
+        run.classifier.model.load_state_dict(average.average)
+    return Trained(run, prepared.trainer, prepared.metrics)
 
 
 def quiet_lightning() -> None:

@@ -7,6 +7,7 @@ number, so that a killed run's file equals an undisturbed one's, but for the two
 import csv
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,10 @@ class MetricsFile(pl.Callback):
         self._window_started, self._window_samples = time.monotonic(), 0
 
     def _append(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, figures: dict[str, float | None]
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        figures: Mapping[str, float | None],
     ) -> None:
         step = trainer.global_step
         rate = getattr(pl_module, "current_learning_rate")(max(step - 1, 0))  # noqa: B009

@@ -1,6 +1,6 @@
 """The paper's optimizers (section 4.3) and the one that fine-tuning wants.
 
-All take parameter groups; each group's ``scale`` multiplies the learning rate of that group (1 when
+All take parameter groups; a group's ``lr_scale`` multiplies the learning rate of that group (1 when
 absent), which is how layer-wise decay reaches every optimizer without its knowing.
 """
 
@@ -78,9 +78,9 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "rmsprop": rmspro
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Sets every group to ``learning_rate`` times the group's own ``scale``."""
+    """Sets every group to ``learning_rate`` times the group's own ``lr_scale``."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("scale", 1.0)
+        group["lr"] = learning_rate * group.get("lr_scale", 1.0)
 
 
 def scaled_learning_rate(learning_rate: float, batch_size: int, reference: int | None) -> float:

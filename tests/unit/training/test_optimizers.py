@@ -54,7 +54,7 @@ def test_sgd_is_momentum_with_l2_decay():
 
 def test_learning_rate_respects_the_groups_scale():
     first, second = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
-    optimizer = sgd([{"params": [first], "scale": 0.5}, {"params": [second]}])
+    optimizer = sgd([{"params": [first], "lr_scale": 0.5}, {"params": [second]}])
     set_learning_rate(optimizer, 0.2)
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
 
