@@ -4,6 +4,7 @@ Written from Keras' sources alone, apart from the converters of the package that
 """
 
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -78,11 +79,9 @@ def inception_v3_layers(model, ours):
 
     def created(kind):
         layers = [layer for layer in model.layers if isinstance(layer, kind)]
-        return sorted(layers, key=lambda layer: int(("0" + layer.name.split("_")[-1]).strip("dn")))
+        return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
 
     convolutions = created(keras.layers.Conv2D)
-    first = convolutions[0].name
-    assert first.startswith("conv2d")
     norms = created(keras.layers.BatchNormalization)
     pairs = []
     for convolution, norm, name in zip(convolutions, norms, ours, strict=True):
