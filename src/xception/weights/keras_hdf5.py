@@ -66,6 +66,7 @@ def read_keras_file(path: Path) -> KerasFile:
             with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
                 content = io.BytesIO(member.read())
             with h5py.File(content, "r") as file:
+                _refuse_links(file)
                 return KerasFile(_keras3_layers(file), "Keras 3 model (.keras)")
         with path.open("rb") as start:
             if start.read(2) == b"PK":
@@ -82,6 +83,7 @@ def read_keras_file(path: Path) -> KerasFile:
 
 
 def _read_hdf5(file: Any, path: Path) -> KerasFile:
+    _refuse_links(file)
     saved_model = "model_weights" in file
     root = file["model_weights"] if saved_model else file
     if names := _attribute(root, "layer_names"):
@@ -155,6 +157,17 @@ def _attribute(group: Any, name: str) -> list[str]:
 
 def _text(value: Any) -> str:
     return value.decode("utf8") if isinstance(value, bytes) else str(value)
+
+
+def _refuse_links(file: Any) -> None:
+    """Raises OSError where a file links to another one, which could be any on this machine."""
+    import h5py
+
+    def external(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    if name := file.visititems_links(external):
+        raise OSError(f"{name} points to another file, which is refused")
 
 
 def _array(dataset: Any) -> np.ndarray:

@@ -64,7 +64,7 @@ def enumerate_names(names: Iterable[str], listed: int = LISTED) -> str:
 
 
 def compare_with_model(tensors: Mapping[str, Tensor], model: nn.Module) -> Mismatch:
-    """Compares names and shapes; BatchNorm's batch counters may be absent.
+    """Compares names and shapes; BatchNorm's batch counters may be absent or too many.
 
     Args:
         tensors: Names and tensors, as in ``model.state_dict()``.
@@ -73,7 +73,7 @@ def compare_with_model(tensors: Mapping[str, Tensor], model: nn.Module) -> Misma
     needed = model.state_dict()
     return Mismatch(
         missing=[k for k in needed if k not in tensors and not k.endswith(_COUNTER)],
-        extra=[k for k in tensors if k not in needed],
+        extra=[k for k in tensors if k not in needed and not k.endswith(_COUNTER)],
         misshapen=[
             (k, tuple(tensors[k].shape), tuple(needed[k].shape))
             for k in needed

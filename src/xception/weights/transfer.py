@@ -107,6 +107,6 @@ def _first_kernel(model: nn.Module) -> str:
 
 
 def _adapt(kernel: Tensor, in_channels: int) -> Tensor:
-    from xception.models.input_channels import adapt_input_channels
+    from xception.models.input_kernel import adapt_input_kernel
 
-    return adapt_input_channels(kernel, in_channels)
+    return adapt_input_kernel(kernel, in_channels)

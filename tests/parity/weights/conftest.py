@@ -1,5 +1,10 @@
 """The foreign reference models, each built once."""
 
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))  # keras_reference, also when run by themselves
+
 import pytest
 import torch
 from weights_references import (
@@ -7,6 +12,7 @@ from weights_references import (
     INCEPTION_SIZE,
     XCEPTION_SIZE,
     Reference,
+    float64_reference,
     keras_reference,
     torch_reference,
 )
@@ -31,7 +37,10 @@ def keras_xception() -> Reference:
 
 @pytest.fixture(scope="session")
 def keras_inception_v3() -> Reference:
-    return keras_reference(_keras_application("InceptionV3", INCEPTION_SIZE), INCEPTION_SIZE)
+    """Its logits are computed in float64."""
+    return float64_reference(
+        lambda: _keras_application("InceptionV3", INCEPTION_SIZE), INCEPTION_SIZE
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
-"""Writes Keras 1's HDF5 layout, which nothing installable writes any more, by its documented rules.
+"""Writes Keras 1's HDF5 layout by its documented rules; nothing installable writes it any more.
 
-Keras 1's ``save_weights`` stored the attribute ``layer_names`` in the order of ``model.layers``, one
-group for each layer with the attribute ``weight_names``, and no ``keras_version``. Automatic names
-count from 1 for each class in the order of creation, the classes were called Convolution2D,
-SeparableConvolution2D, BatchNormalization, Dense; weights ended in _W, _b, _gamma, _beta,
+Keras 1's ``save_weights`` stored the attribute ``layer_names`` in the order of ``model.layers``,
+one group for each layer with the attribute ``weight_names``, and no ``keras_version``. Automatic
+names count from 1 for each class in the order of creation; the classes were called Convolution2D,
+SeparableConvolution2D, BatchNormalization and Dense; weights ended in _W, _b, _gamma, _beta,
 _running_mean and _running_std (which holds the variance). The order of ``model.layers`` is that of
 today's Keras: by depth from the output, then by the order of the traversal.
 """

