@@ -62,12 +62,12 @@ def _show(stored: "StoredModel", target: str) -> None:
     from pathlib import Path
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     described = stored.description
     parameters = sum(tensor.numel() for tensor in stored.tensors.values())
     names = described.class_names
-    table = Table(show_header=False, box=None)
+    table = Table("", Column("", overflow="fold"), show_header=False, box=None)
     table.add_row("source", str(stored.path))
     table.add_row("recognised as", f"{stored.kind}: {stored.container}")
     table.add_row("architecture", described.architecture)
@@ -81,7 +81,7 @@ def _show(stored: "StoredModel", target: str) -> None:
     table.add_row("target", target)
     if Path(target).suffix == ".h5":
         table.add_row("", "Keras' file holds no class names and no preprocessing")
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def preprocessing_in_words(told: dict | None) -> str:

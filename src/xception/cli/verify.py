@@ -62,11 +62,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _show_models(console: "Console", found: "Verification") -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from xception.cli.convert import preprocessing_in_words
 
-    table = Table("", "A", "B", box=None)
+    table = Table("", Column("A", overflow="fold"), Column("B", overflow="fold"), box=None)
     both = (found.first, found.second)
     table.add_row("file", *(str(one.path) for one in both))
     table.add_row("recognised as", *(f"{one.kind}: {one.container}" for one in both))
@@ -99,7 +99,7 @@ def _show_tensors(console: "Console", tensors: "TensorComparison") -> None:
     worst = max(differing, key=lambda d: d.relative)
     console.print(
         f"tensors: {len(differing)} of {number} in common differ: "
-        f"{enumerate_names([d.name for d in differing], LISTED)}; "
+        f"{enumerate_names([d.name for d in differing], 4)}; "
         f"the most {worst.name} ({worst.reason or _figures(worst.largest, worst.relative)})",
         markup=False,
     )
@@ -108,29 +108,21 @@ def _show_tensors(console: "Console", tensors: "TensorComparison") -> None:
 def _show_layers(
     console: "Console", activations: "ActivationComparison", tolerance: float, seen: str
 ) -> None:
-    from rich.table import Table
-
     first = activations.first_difference(tolerance)
-    rows = [("logits", activations.logits), ("worst", activations.worst())]
-    if first is not None:
-        rows.insert(0, ("first difference", first))
-    table = Table("on " + seen, "layer", "largest difference", "relative", box=None)
-    for title, layer in rows:
-        numbers = (layer.reason, "") if layer.reason else _two(layer.largest, layer.relative)
-        table.add_row(title, layer.name, *numbers)
-    console.print(table)
-    console.print(
-        f"layers: {len(activations.layers)} compared; "
-        f"the same class for {activations.same_prediction:.0%} of the images"
-    )
-
-
-def _two(largest: float, relative: float) -> tuple[str, str]:
-    return f"{largest:.3g}", f"{relative:.3g}"
+    worst = activations.worst()
+    rows = [] if first is None else [("first layer that differs", first.name, first)]
+    rows += [("most different layer", worst.name, worst), ("logits", "", activations.logits)]
+    number = len(activations.layers)
+    console.print(f"layers: the outputs of {number} compared on {seen}", markup=False)
+    for title, name, layer in rows:
+        told = layer.reason or _figures(layer.largest, layer.relative)
+        console.print(f"  {title}: {f'{name}, ' if name else ''}{told}", markup=False)
+    if not activations.logits.reason:
+        console.print(f"  same class for {activations.same_prediction:.0%} of the images")
 
 
 def _figures(largest: float, relative: float) -> str:
-    return f"largest {largest:.3g}, relative {relative:.3g}"
+    return f"largest difference {largest:.3g}, relative {relative:.3g}"
 
 
 def _parse(arguments: Sequence[str]) -> "Namespace":

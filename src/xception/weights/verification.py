@@ -109,9 +109,21 @@ def _images(
         raise InputError(
             f"images have 3 channels and {loaded.path} reads {channels}: leave them out"
         )
-    from xception.data.decoding import read_image
+    return prepare.normalize(torch.stack([prepare(_read(path)) for path in files]))
 
-    return prepare.normalize(torch.stack([prepare(read_image(str(path))) for path in files]))
+
+def _read(path: Path) -> Tensor:
+    """One image, (3, H, W) uint8.
+
+    Raises:
+        InputError: It can't be read; the message names it.
+    """
+    from xception.data.decoding import UnreadableImageError, read_image
+
+    try:
+        return read_image(str(path))
+    except UnreadableImageError as error:
+        raise InputError(f"{path} can't be used: {error}; leave it out") from error
 
 
 def _differing_settings(
