@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Row = dict[str, float | None]
 Points = tuple[list[float], list[float]]
 
+LOG_RATIO = 30  # of the largest to the smallest loss, past which the axis is logarithmic
 MOST_POINTS = 600  # of a curve; more are averaged, a page is no archive
 
 # matplotlib writes these colours, the page's own (which know light and dark) take their place
@@ -102,10 +103,26 @@ def training_charts(rows: Sequence[Row], top_k: int = 5) -> list[tuple[str, str]
             axes.xaxis.set_major_formatter(_steps)
             axes.set_ylabel(label)
             axes.margins(x=0.02)
+            if title == "Loss":  # after all curves: limits that are set no longer follow the data
+                _scale_loss(axes, [value for (_, values), _, _ in known for value in values])
             if len(known) > 1:
                 axes.legend(loc="best")
             charts.append((title, _svg(figure, salt=title)))
     return charts
+
+
+def _scale_loss(axes: "Axes", losses: list[float]) -> None:
+    """From zero; logarithmic where the losses differ so much that the end would lie on the axis."""
+    if min(losses) > 0 and max(losses) / min(losses) > LOG_RATIO:
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylabel("nats, logarithmic")
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def _steps(step: float, _: object = None) -> str:
@@ -127,8 +144,6 @@ def _draw(axes: "Axes", steps: list[float], values: list[float], name: str, text
             va="top",
         )
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    if name == "train_loss":
-        axes.set_ylim(bottom=0)
 
 
 def _svg(figure: Any, salt: str) -> str:
@@ -144,6 +159,6 @@ def _svg(figure: Any, salt: str) -> str:
     svg = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
     for written, meant in _COLOURS.items():
         svg = svg.replace(written, meant)
-    svg = re.sub(r"(font: [\d.]+px) [^;\"]*", r"\1 system-ui, sans-serif", svg)
+    svg = re.sub(r"(font: [\d.]+px|font-family:) [^;\"]*", r"\1 system-ui, sans-serif", svg)
     prefix = re.sub(r"\W+", "-", salt.lower())
     return re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg)
