@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: install
-	$(BIN)/xception train digits-xception --output runs/demo --overwrite
+	$(BIN)/xception demo
 
 check: install
 	$(BIN)/ruff format --check .

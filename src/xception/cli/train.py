@@ -1,5 +1,6 @@
 """``xception train RECIPE``: trains a model as a recipe says."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,27 +66,54 @@ def main(arguments: Sequence[str]) -> int:
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite deletes it: choose one")
 
-    from xception.recipes.load import load_recipe
-
     if wants_help:
         from xception.recipes.load import recipe_help
 
         print(USAGE + recipe_help(recipe_name, words))
         return 0
-    recipe = load_recipe(recipe_name, words)
+    directory = Path(output) if output else None
+    return train(recipe_name, words, directory, resume=resume, overwrite=overwrite)
 
-    from xception.recipes.run import run_recipe
+
+def train(
+    recipe_name: str,
+    overrides: list[str],
+    directory: Path | None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    print_table: bool = True,
+) -> int:
+    """Runs a recipe and says how it ended.
+
+    Args:
+        recipe_name: A shipped recipe's name, a YAML file, or a run directory.
+        overrides: Words such as ``["--optimizer.learning_rate", "0.1"]``.
+        directory: The run's directory; by default ``runs/<name of the recipe>``.
+        resume: Go on with the run in it.
+        overwrite: Replace the run in it.
+        print_table: Whether the table of results is printed at the end.
+
+    Returns:
+        The exit code.
+    """
+    from xception.cli.results import print_results
+    from xception.recipes.load import load_recipe
+    from xception.recipes.run import is_first_process, run_recipe
     from xception.training.interruption import RunInterrupted
 
-    directory = Path(output) if output else Path("runs") / recipe.name
+    recipe = load_recipe(recipe_name, overrides)
+    directory = directory or Path("runs") / recipe.name
     try:
-        run_recipe(recipe, directory, resume=resume, overwrite=overwrite)
+        run = run_recipe(recipe, directory, resume=resume, overwrite=overwrite)
     except RunInterrupted as stop:
+        words = ["xception", "train", recipe_name, "--output", str(directory), "--resume"]
         print(
             f"xception: {stop} and saved at step {stop.step}; go on with: "
-            f"xception train {recipe_name} --output {directory} --resume"
-            + "".join(f" {word}" for word in words),
+            f"{shlex.join([*words, *overrides])}",
             file=sys.stderr,
         )
         return stop.exit_code
+    if print_table and is_first_process():
+        print_results(run)
     return 0

@@ -133,6 +133,7 @@ class ImageData(lightning.LightningDataModule):
             antialias=antialias,
         )
         self._train_loader: TrainingLoader | None = None
+        self._unreadable: dict[int, str] = {}
         self._is_set_up = False
 
     @property
@@ -193,7 +194,22 @@ class ImageData(lightning.LightningDataModule):
                 max_unreadable=self.max_unreadable,
                 pin_memory=self._on_gpu,
             )
+            self._train_loader.unreadable.update(self._unreadable)
         return self._train_loader
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Training images that this process could not read so far: index to "name: reason"."""
+        return self._train_loader.unreadable if self._train_loader else self._unreadable
+
+    def state_dict(self) -> dict[str, dict[int, str]]:
+        """What a checkpoint keeps of the data: the list of unreadable images."""
+        return {"unreadable": dict(self.unreadable)}
+
+    def load_state_dict(self, state_dict: dict[str, dict[int, str]]) -> None:
+        """Takes the list back, so that the limit counts the whole run."""
+        self._unreadable = dict(state_dict["unreadable"])
+        self.unreadable.update(self._unreadable)
 
     def val_dataloader(self) -> EvaluationLoader:
         """This process's share of the held-out images, each once."""

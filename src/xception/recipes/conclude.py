@@ -4,9 +4,6 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from xception.inference import Evaluation, evaluate, store_evaluation
 from xception.recipes.load import Recipe
 from xception.training.environment import commit, hardware, peak_memory_bytes, versions
@@ -44,14 +41,12 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
         data.evaluation_source,
         data.preprocessing,
         class_names=data.class_names,
-        batch_size=data.evaluation_batch_size or data.batch_size,
+        batch_size=data.evaluation_batch_size,
     )
     store_evaluation(directory.evaluation, evaluation, data.evaluation_source, data.preprocessing)
     summary = summarize(recipe, trained, evaluation, started)
     directory.write_summary(summary)
     write_report(directory.path)
-    print_results(recipe, summary)
-    print(f"\nreport: {directory.report}")
 
 
 def summarize(
@@ -85,23 +80,3 @@ def summarize(
         "commit": commit(),
         "command": " ".join(["xception", *sys.argv[1:]]),
     }
-
-
-def print_results(recipe: Recipe, summary: dict[str, Any]) -> None:
-    """The table that a run ends with."""
-    found, training = summary["evaluation"], summary["training"]
-    table = Table("figure", "value", title=f"{recipe.name}: held-out images", title_justify="left")
-    table.columns[1].justify = "right"
-    table.add_row("images", f"{found['images']:,}")
-    for name, value in found.items():
-        if name.startswith("top"):
-            table.add_row(f"top-{name[3:]} accuracy", f"{value:.4f}")
-    table.add_row("loss", f"{found['loss']:.4f}")
-    if found["skipped"]:
-        table.add_row("unreadable, left out", str(found["skipped"]))
-    if training["unreadable"]:
-        table.add_row("unreadable in training", str(len(training["unreadable"])))
-    table.add_row("parameters", f"{summary['parameters']:,}")
-    table.add_row("training", f"{training['seconds']:.0f} s")
-    table.add_row("images/s in training", f"{training['images_per_second']:.0f}")
-    Console().print(table)

@@ -184,7 +184,7 @@ def run_recipe(
     run_directory = RunDirectory(directory)
     if resume and run_directory.is_finished():
         run_directory.claim(recipe.keys, resume=True, overwrite=False)
-        print(f"{directory} is finished; its report: {run_directory.report}")
+        print(f"{directory} is finished")
         return run_directory
     started = time.time()
     data = build_data(recipe)

@@ -60,7 +60,7 @@ class Trained:
     @property
     def unreadable(self) -> list[str]:
         """The training images of this process that could not be read, with the reasons."""
-        return [reason for _, reason in sorted(self.run.data.train_dataloader().unreadable.items())]
+        return [reason for _, reason in sorted(self.run.data.unreadable.items())]
 
 
 @dataclass

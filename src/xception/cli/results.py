@@ -1,0 +1,34 @@
+"""The table that a run ends with, from its ``summary.json``."""
+
+import json
+
+from xception.training.run_directory import RunDirectory
+
+
+def print_results(run: RunDirectory) -> None:
+    """Prints the figures of a finished run and the path of its report.
+
+    Args:
+        run: A finished run's directory.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    summary = json.loads(run.summary.read_text())
+    found, training = summary["evaluation"], summary["training"]
+    table = Table("figure", "value", title=f"{summary['recipe']}: held-out images")
+    table.title_justify, table.columns[1].justify = "left", "right"
+    table.add_row("images", f"{found['images']:,}")
+    for name, value in found.items():
+        if name.startswith("top") and value is not None:
+            table.add_row(f"top-{name[3:]} accuracy", f"{value:.4f}")
+    table.add_row("loss", f"{found['loss']:.4f}" if found["loss"] is not None else "none")
+    if found["skipped"]:
+        table.add_row("unreadable, left out", str(found["skipped"]))
+    if training["unreadable"]:
+        table.add_row("unreadable in training", str(len(training["unreadable"])))
+    table.add_row("parameters", f"{summary['parameters']:,}")
+    table.add_row("training", f"{training['seconds']:.0f} s")
+    table.add_row("images/s in training", f"{training['images_per_second']:.0f}")
+    Console().print(table)
+    print(f"report: {run.report}")
