@@ -1,8 +1,8 @@
 """Average precision at k with class weights, read per image or per class: pure functions.
 
-The paper (section 4.1) reports "a weighted version" of MAP@100 in which "the contribution of each
-class" is weighted by how common and therefore important the class is, and gives no formula. Both
-readings of that sentence are here; each function names its denominator.
+The paper (section 4.1) weights "the contribution of each class to MAP@100" by how common, and
+therefore important, the class is, and gives no formula. Both readings of that sentence are here;
+each function names its denominator.
 
 All sums are in float64 on the CPU and in a fixed order, so that the figure does not depend on the
 device.

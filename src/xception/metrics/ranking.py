@@ -21,7 +21,8 @@ def top_classes(scores: Tensor, k: int, annotated: Tensor | None = None) -> tupl
     """Returns the k best classes of each image, ties going to the lower class id.
 
     ``torch.topk`` leaves open which of several equal scores it takes, and CPU and GPU choose
-    differently. So one score more is taken: if it equals the k-th, the classes of that score are picked anew.
+    differently. So one score more is taken: if it equals the k-th, the classes of that score are
+    picked anew.
 
     Args:
         scores: (N, C) floating point, logits rather than probabilities (float32 probabilities
