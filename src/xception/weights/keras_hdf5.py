@@ -17,6 +17,18 @@ import numpy as np
 
 from xception.errors import InputError
 
+_WEIGHTS = (
+    "depthwise_kernel",
+    "pointwise_kernel",
+    "kernel",
+    "bias",
+    "gamma",
+    "beta",
+    "moving_mean",
+    "moving_variance",
+)
+"""Keras' order within a layer."""
+
 
 @dataclass(frozen=True)
 class KerasLayer:
@@ -89,11 +101,7 @@ def _read_hdf5(file: Any, path: Path) -> KerasFile:
     if names := _attribute(root, "layer_names"):
         version = _text(root.attrs.get("keras_version", "1"))
         kind = "model.save() file (.h5)" if saved_model else "weights (.h5)"
-        layers = [
-            KerasLayer(name, arrays)
-            for name in names
-            if (arrays := _layer_arrays(root, name, path))
-        ]
+        layers = [layer for name in names for layer in _layers_of(root, name, path)]
         return KerasFile(layers, f"Keras {version.split('.')[0]} {kind}")
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
         return KerasFile(_keras3_layers(file), "Keras 3 weights (.weights.h5)")
@@ -103,10 +111,13 @@ def _read_hdf5(file: Any, path: Path) -> KerasFile:
     )
 
 
-def _keras3_layers(file: Any) -> list[KerasLayer]:
-    layers = file["layers" if "layers" in file else "_layer_checkpoint_dependencies"]
-    found = []
+def _keras3_layers(group: Any) -> list[KerasLayer]:
+    """The layers of a model; those of a model that is a layer of it come in its place."""
+    layers = group["layers" if "layers" in group else "_layer_checkpoint_dependencies"]
+    found: list[KerasLayer] = []
     for container in sorted(layers, key=numbered):
+        if "layers" in layers[container]:
+            found += _keras3_layers(layers[container])
         variables = layers[container].get("vars")
         if variables is None or not len(variables):
             continue
@@ -128,11 +139,15 @@ def numbered(name: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
-def _layer_arrays(root: Any, layer: str, path: Path) -> tuple[np.ndarray, ...]:
-    """The arrays of one layer of a Keras 1 or 2 file.
+def _layers_of(root: Any, layer: str, path: Path) -> list[KerasLayer]:
+    """The arrays of one layer of a Keras 1 or 2 file: one layer, none, or those of a model.
+
+    A model that is a layer of another one (fine-tuning is often written so) lists the weights of
+    all its layers, "block1_conv1/kernel" and so on, the trained ones first: they are put together
+    again by these names.
 
     Raises:
-        InputError: One is missing.
+        InputError: An array is missing.
     """
     if layer not in root:
         raise InputError(f"{path} lacks the layer '{layer}' that it lists: fetch it again")
@@ -141,7 +156,25 @@ def _layer_arrays(root: Any, layer: str, path: Path) -> tuple[np.ndarray, ...]:
         raise InputError(
             f"{path} lacks {', '.join(missing)} of the layer '{layer}': fetch or copy it again"
         )
-    return tuple(_array(root[layer][name]) for name in names)
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(name.rpartition("/")[0], []).append(name)
+    if len(parts) < 2:
+        arrays = tuple(_array(root[layer][name]) for name in names)
+        return [KerasLayer(layer, arrays)] if arrays else []
+    return [
+        KerasLayer(
+            part.rpartition("/")[2],
+            tuple(_array(root[layer][name]) for name in sorted(weights, key=_place_in_layer)),
+        )
+        for part, weights in parts.items()
+    ]
+
+
+def _place_in_layer(weight: str) -> int:
+    """Where Keras has a weight among its layer's."""
+    ending = weight.rpartition("/")[2].partition(":")[0]
+    return _WEIGHTS.index(ending) if ending in _WEIGHTS else len(_WEIGHTS)
 
 
 def _attribute(group: Any, name: str) -> list[str]:

@@ -21,6 +21,7 @@ from xception.weights.keras_arrays import (
     signature,
 )
 from xception.weights.keras_hdf5 import KerasFile, KerasLayer
+from xception.weights.matching import enumerate_names
 from xception.weights.preprocessings import KERAS_IMAGENET
 from xception.weights.xception_layout import CLASSIFIER, LAYERS, Layer
 
@@ -37,7 +38,7 @@ def sort_into_kinds(layers: list[KerasLayer], origin: str) -> dict[str, list[Ker
     for layer in layers:
         kind = signature(layer.arrays)
         if kind is None:
-            shapes = ", ".join("x".join(map(str, array.shape)) for array in layer.arrays)
+            shapes = enumerate_names("x".join(map(str, array.shape)) for array in layer.arrays)
             raise InputError(
                 f"{origin}: the layer '{layer.name}' with arrays {shapes} belongs to neither "
                 "Xception nor Inception V3: give the weights of a Keras Applications model alone"

@@ -54,6 +54,25 @@ def test_open_model_without_top_gives_keras_feature_maps(container, keras_xcepti
     assert relative_error(features, expected) <= TOLERANCE
 
 
+@pytest.mark.parametrize("container", ["keras2-model", "keras3", "keras3-model"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_open_model_reads_a_network_within_another_model(
+    container, frozen, keras_xception, tmp_path
+):
+    """As Keras' guide to fine-tuning builds it: the network without its top, and a new one."""
+    size = XCEPTION_SIZE
+    base = keras.applications.Xception(
+        weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)
+    )
+    base.set_weights(keras_xception.model.get_weights()[:-2])
+    base.trainable = not frozen
+    images = keras.Input((size, size, 3))
+    model = keras.Model(images, keras.layers.Dense(4)(base(images, training=False)))
+    loaded = open_model(write_container(model, container, tmp_path))
+    expected = keras_answer(model, keras_xception.images)
+    assert relative_error(answer(loaded.model, keras_xception.images), expected) <= TOLERANCE
+
+
 def test_open_model_reads_keras_3_files_without_names(copy, keras_xception):
     def forget_names(file):
         for container in file["layers"].values():
