@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SUMMARY = "train, evaluate and predict on the embedded digits"
-SHOWN = 10  # held-out images that are predicted, two lines of a terminal for each would be too many
+DESCRIPTION = """\
+Trains a small Xception on scikit-learn's handwritten digits, evaluates it on held-out ones,
+predicts some of them, and writes a report."""
+SHOWN = 10  # held-out images that are predicted
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the verb."""
-    from jsonargparse import ArgumentParser
+    from xception.cli.parsing import new_parser, parse
 
-    parser = ArgumentParser(prog="xception demo", description=SUMMARY, allow_abbrev=False)
+    parser = new_parser("demo", DESCRIPTION)
     parser.add_argument(
         "--output", type=str, default="runs/demo", help="Directory of the run; replaced if a run."
     )
-    output = Path(parser.parse_args(list(arguments)).output)
+    output = Path(parse(parser, list(arguments)).output)
 
     from xception.cli import predict, train
     from xception.cli.results import print_results

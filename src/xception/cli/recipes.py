@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SUMMARY = "list the shipped recipes, or print one"
+DESCRIPTION = "Lists the shipped recipes, a line each; with a name, prints that recipe."
 
 
 def head_comment(path: Path) -> list[str]:
@@ -18,13 +19,13 @@ def head_comment(path: Path) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the verb."""
-    from jsonargparse import ArgumentParser
+    from xception.cli.parsing import new_parser, parse
 
-    parser = ArgumentParser(prog="xception recipes", description=SUMMARY, allow_abbrev=False)
+    parser = new_parser("recipes", DESCRIPTION)
     parser.add_argument(
         "name", nargs="?", type=str, help="A recipe to print: a shipped name, a file or a run."
     )
-    name = parser.parse_args(list(arguments)).name
+    name = parse(parser, list(arguments)).name
 
     from xception.recipes.load import find_recipe, shipped_recipes
 

@@ -1,0 +1,144 @@
+"""Every shipped recipe is loaded, built, stepped twice, evaluated and described."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from xception.recipes.load import load_recipe, shipped_recipes
+from xception.recipes.run import run_recipe
+from xception.training.metrics_file import read_rows
+
+CLASSES = {"imagenet": ("n01440764", "n01443537", "n01484850")}
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory):
+    """For each layout of data a folder with three classes of tiny pictures."""
+    from torchvision.io import write_jpeg
+
+    generator = torch.Generator().manual_seed(0)
+    roots = {}
+    for name, held_out in (("imagenet", "val"), ("cifar10", "test"), ("folder", "val")):
+        root = tmp_path_factory.mktemp(name)
+        for split, count in (("train", 4), (held_out, 2)):
+            for label in CLASSES.get(name, ("cat", "dog", "ship")):
+                (root / split / label).mkdir(parents=True)
+                for number in range(count):
+                    pixels = torch.randint(0, 256, (3, 40, 36), generator=generator)
+                    path = root / split / label / f"{number}.jpg"
+                    write_jpeg(pixels.to(torch.uint8), str(path))
+        roots[name] = root
+    return roots
+
+
+@pytest.fixture(scope="module")
+def starting_weights(tmp_path_factory):
+    from xception.data.preprocessing import Preprocessing
+    from xception.models.registry import create_model
+    from xception.weights.files import save_model
+
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    model = create_model(
+        "xception", num_classes=7, width=0.125, middle_flow_repeats=1, stem_strides=(1, 1)
+    )
+    save_model(model, path, preprocessing=Preprocessing(size=36))
+    return path
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipe_trains_two_steps_and_concludes(name, trees, starting_weights, tmp_path):
+    small = load_recipe(name)
+    overrides = {"trainer.max_steps": "2", "trainer.accelerator": "cpu", "data.batch_size": "4"}
+    overrides["trainer.log_every_n_steps"] = "1"
+    overrides["data.num_workers"] = "0"
+    if small.keys["data"]["name"] in trees:
+        overrides["data.root"] = str(trees[small.keys["data"]["name"]])
+    if small.keys["model"]["name"] == "from-weights":
+        overrides["model.weights"] = str(starting_weights)
+    elif (small.keys["data"]["image_size"] or 299) > 128:
+        overrides["data.image_size"] = "96"  # the recipe's own 299 only costs time here
+        overrides["model.width"] = "0.25"
+    recipe = load_recipe(name, [f"--{key}={value}" for key, value in overrides.items()])
+    run = run_recipe(recipe, tmp_path / "run")
+    losses = [row["train_loss"] for row in read_rows(run.metrics) if row["train_loss"] is not None]
+    assert len(losses) == 2
+    summary = json.loads(run.summary.read_text())
+    assert summary["training"]["steps"] == 2
+    assert 0 <= summary["evaluation"]["top1"] <= 1
+    assert run.report.exists()
+    assert run.weights.exists()
+    # The file beside the results is complete: it alone gives the same recipe again.
+    assert (
+        load_recipe(str(run.recipe)).keys == recipe.keys == yaml.safe_load(run.recipe.read_text())
+    )
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_recipe_says_what_it_is(name):
+    from xception.cli.recipes import head_comment
+
+    head = head_comment(shipped_recipes()[name])
+    assert len(head[0]) > 10
+    fields = dict(line.split(": ", 1) for line in head if ": " in line)
+    assert {"Paper", "Command", "Time"} <= fields.keys()
+    assert f"xception train {name}" in fields["Command"]
+
+
+def test_imagenet_recipe_is_the_papers():
+    keys = load_recipe("imagenet-xception").keys
+    assert keys["model"]["dropout"] == 0.5
+    assert keys["data"]["image_size"] == 299
+    optimizer = keys["optimizer"]
+    assert (optimizer["name"], optimizer["momentum"]) == ("sgd", 0.9)
+    assert (optimizer["learning_rate"], optimizer["weight_decay"]) == (0.045, 1e-5)
+    schedule = keys["schedule"]
+    assert (schedule["name"], schedule["factor"], schedule["every"]) == ("exponential", 0.94, 2)
+    assert (schedule["unit"], schedule["staircase"]) == ("epochs", True)
+    assert keys["polyak"]["decay"] == 0.9999
+
+
+def test_weight_decay_reaches_convolution_and_dense_weights_only(trees):
+    from xception.recipes.run import build_classifier, build_data, build_model
+
+    words = ["--data.root", str(trees["imagenet"]), "--data.image_size", "96"]
+    recipe = load_recipe("imagenet-xception", [*words, "--data.batch_size", "4"])
+    data = build_data(recipe)
+    classifier = build_classifier(recipe, data, build_model(recipe, data))
+    decays = {
+        id(parameter): group["weight_decay"]
+        for group in classifier.groups
+        for parameter in group["params"]
+    }
+    kinds = {type(module).__name__ for module in classifier.model.modules()}
+    assert "BatchNorm2d" in kinds
+    for module in classifier.model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            kernel = isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) and name == "weight"
+            assert decays[id(parameter)] == (1e-5 if kernel else 0.0)
+
+
+def test_finetune_takes_architecture_and_preprocessing_from_the_weights(
+    trees, starting_weights, tmp_path
+):
+    from xception.recipes.run import build_data, build_model
+    from xception.weights.files import load_model
+
+    words = ["--model.weights", str(starting_weights), "--data.root", str(trees["folder"])]
+    recipe = load_recipe("finetune", [*words, "--data.batch_size", "4", "--model.freeze=backbone"])
+    data = build_data(recipe)
+    model = build_model(recipe, data)
+    source = load_model(starting_weights)
+    assert data.preprocessing.size == 36
+    assert model.num_classes == 3
+    assert model.arguments["middle_flow_repeats"] == 1
+    assert model.arguments["dropout"] == 0.5  # the recipe's, over the file's
+    name = "entry_flow.conv1.conv.weight"
+    assert torch.equal(model.state_dict()[name], source.state_dict()[name])
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trainable == ["head.classifier.weight", "head.classifier.bias"]
+    model.train()
+    model(torch.randn(2, 3, 36, 36))
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, source.state_dict()[name]), name
