@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from xception.errors import InputError
+from xception.models.input_kernel import adapt_input_kernel
 from xception.models.registry import create_model
 from xception.weights.description import ModelDescription
 from xception.weights.matching import assign
@@ -35,7 +37,11 @@ class BackboneReport:
 
 @torch.no_grad()
 def load_backbone(
-    model: nn.Module, source: str | Path, *, kind: str | None = None
+    model: nn.Module,
+    source: str | Path,
+    *,
+    kind: str | None = None,
+    input_kernel: Literal["sum", "repeat"] = "sum",
 ) -> BackboneReport:
     """Puts all weights of another model's file but the head's into ``model``, in place.
 
@@ -44,6 +50,8 @@ def load_backbone(
             With other ``in_channels`` the file's first kernel is adapted to them.
         source: As for `open_model`: a file, a run directory, an address or a name.
         kind: What a file of another project is to be taken for; recognised by default.
+        input_kernel: How the first kernel is adapted to other ``in_channels``, see
+            `adapt_input_kernel`.
 
     Raises:
         InputError: The file is of another architecture or numerics profile, or its tensors do not
@@ -60,7 +68,11 @@ def load_backbone(
     given_channels = described.arguments.get("in_channels", 3)
     if given_channels != model.in_channels:
         adapted = _first_kernel(model)
-        body[adapted] = _adapt(body[adapted], int(model.in_channels))  # type: ignore[arg-type]
+        body[adapted] = adapt_input_kernel(
+            body[adapted],
+            int(model.in_channels),
+            input_kernel,
+        )  # type: ignore[arg-type]
     assign(model, {**body, **kept}, origin)
     return BackboneReport(
         description=described,
@@ -104,9 +116,3 @@ def _first_kernel(model: nn.Module) -> str:
         if isinstance(module, nn.Conv2d):
             return f"{name}.weight"
     raise InputError(f"a {type(model).__name__} has no convolution to adapt")
-
-
-def _adapt(kernel: Tensor, in_channels: int) -> Tensor:
-    from xception.models.input_kernel import adapt_input_kernel
-
-    return adapt_input_kernel(kernel, in_channels)

@@ -47,6 +47,13 @@ def test_the_first_kernel_is_adapted_to_other_channels(make_model, images, tmp_p
     assert torch.allclose(found, expected, atol=1e-4 * expected.abs().max())  # sums in other order
 
 
+def test_the_first_kernel_can_be_repeated_instead(make_model, tmp_path):
+    source, target = make_model(1), make_model(2, in_channels=4)
+    load_backbone(target, save(source, tmp_path), input_kernel="repeat")
+    old, new = (m.entry_flow.conv1.conv.weight for m in (source, target))
+    assert torch.equal(new, old[:, [0, 1, 2, 0]] * 0.75)
+
+
 def test_a_backbone_without_top_is_a_source_too(make_model, tmp_path):
     source = make_model(1)
     source.reset_classifier(0)
