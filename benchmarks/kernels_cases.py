@@ -152,7 +152,8 @@ def _unit_cases(
     both = (fused_pointwise, plain_pointwise)
     moved = bytes_in + bytes_out
     yield Case("pointwise", size, count, moved, teraflop, *both, [z, weight], False)
-    moved = 3 * bytes_out + 2 * (bytes_in + bytes_out)
+    # Gradient and z in, joined gradient out and in, input in, its gradient out.
+    moved = 4 * bytes_out + 2 * bytes_in
     yield Case("pointwise backward", size, count, moved, 2 * teraflop, *both, [z, weight], True)
     if covers(outputs):
         both = (fused_separable, plain_separable)

@@ -44,6 +44,7 @@ def depthwise_backward(
     TAP: tl.constexpr,
     BLOCK_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """Grid: (ceil(N / IMAGES)·ceil(H / ROWS), ceil(W / BLOCK_W), ceil(C / BLOCK_C)).
 
@@ -107,7 +108,7 @@ def depthwise_backward(
         middle_left = zero
         middle = zero
         middle_right = zero
-        for step in range(0, ROWS + 2):
+        for step in tl.range(0, ROWS + 2, num_stages=STAGES):
             h = first - 1 + step
             row = h + tl.zeros((BLOCK_W,), tl.int32)
             inside = ((row >= 0) & (row < H))[:, None]

@@ -14,15 +14,16 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def forward_candidates(height: int, channels: int) -> list[tuning.Config]:
-    """Configurations of the forward kernel; four values per thread, or eight, and three slides.
+    """Configurations of the forward kernel: four values per thread or eight, three slides.
 
     Args:
         height: Rows of an image.
         channels: Number of channels.
     """
-    tiles = [(8, 64, 4), (4, 64, 2), (8, 32, 2), (4, 128, 4), (16, 64, 4), (8, 64, 2)]
+    tiles = [(8, 64, 4), (4, 64, 2), (8, 64, 2), (4, 128, 4)]
     return [
-        _config(tile, rows, images=1)
+        _config(tile, rows, 1, stages)
+        for stages in (3, 1)
         for tile in tiles
         if _fits(tile, channels)
         for rows in _slides(height)
@@ -30,28 +31,35 @@ def forward_candidates(height: int, channels: int) -> list[tuning.Config]:
 
 
 def backward_candidates(height: int, channels: int) -> list[tuning.Config]:
-    """Configurations of the backward kernel: it holds thrice the registers, so smaller tiles.
+    """Configurations of the backward kernel: it holds more in registers, so tiles are smaller.
 
     Args:
         height: Rows of an image.
         channels: Number of channels.
     """
-    tiles = [(8, 64, 4), (4, 64, 2), (8, 32, 2), (4, 128, 4), (4, 64, 4)]
+    tiles = [(8, 64, 4), (4, 64, 2), (4, 64, 4)]
     return [
-        _config(tile, rows, images)
+        _config(tile, rows, images, stages)
+        for stages in (3, 1)
         for tile in tiles
         if _fits(tile, channels)
         for rows, images in zip(_slides(height), (4, 4, 1), strict=False)
     ]
 
 
-def _config(tile: tuple[int, int, int], rows: int, images: int) -> tuning.Config:
+def _config(tile: tuple[int, int, int], rows: int, images: int, stages: int) -> tuning.Config:
+    """One configuration.
+
+    ``STAGES`` rows are under way from memory to shared memory at a time: without that, a thread
+    waits for each row, and too few bytes are under way to fill the bandwidth.
+    """
     width, channels, warps = tile
     return {
         "BLOCK_W": width,
         "BLOCK_C": channels,
         "ROWS": rows,
         "IMAGES": images,
+        "STAGES": stages,
         "num_warps": warps,
     }
 
@@ -134,6 +142,7 @@ def launch_forward(
             TAP=TAPS.index(tap),
             BLOCK_W=config["BLOCK_W"],
             BLOCK_C=config["BLOCK_C"],
+            STAGES=config["STAGES"],
             num_warps=config["num_warps"],
         )
 
@@ -199,6 +208,7 @@ def launch_backward(
             TAP=TAPS.index(tap),
             BLOCK_W=config["BLOCK_W"],
             BLOCK_C=config["BLOCK_C"],
+            STAGES=config["STAGES"],
             num_warps=config["num_warps"],
         )
         return partial[:, : 9 if scale is None else 11].sum(0)

@@ -48,6 +48,7 @@ def depthwise_forward(
     TAP: tl.constexpr,
     BLOCK_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """Grid: (N·ceil(H / ROWS), ceil(W / BLOCK_W), ceil(C / BLOCK_C))."""
     chunks = tl.cdiv(H, ROWS)
@@ -87,7 +88,7 @@ def depthwise_forward(
     finished = tl.zeros((BLOCK_W, BLOCK_C), tl.float32)  # output row h - 1, lacks input row h
     begun = tl.zeros((BLOCK_W, BLOCK_C), tl.float32)  # output row h, lacks input rows h and h + 1
 
-    for step in range(0, ROWS + 2):
+    for step in tl.range(0, ROWS + 2, num_stages=STAGES):
         h = first - 1 + step
         row = h + tl.zeros((BLOCK_W,), tl.int32)  # a block, so that the masks are block masks
         inside = ((row >= 0) & (row < H))[:, None]

@@ -33,6 +33,24 @@ def product_candidates(dtype: torch.dtype) -> list[tuning.Config]:
     ]
 
 
+def backward_candidates(dtype: torch.dtype) -> list[tuning.Config]:
+    """Configurations of the input gradient, the library's product first.
+
+    Args:
+        dtype: Type of the activations; in float32 there is only the library's product.
+    """
+    if dtype == torch.float32:
+        return [LIBRARY]
+    return [
+        LIBRARY,
+        # Here BLOCK_N is the inner side of the product and BLOCK_K a side of the tile.
+        _tile(128, 32, 128, warps=8, stages=3),
+        _tile(128, 64, 128, warps=8, stages=3),
+        _tile(128, 32, 256, warps=8, stages=3),
+        _tile(64, 64, 128, warps=4, stages=3),
+    ]
+
+
 @without_autocast
 def launch_forward(
     x: Tensor, weight: Tensor, center: Tensor, statistics: bool
@@ -90,12 +108,62 @@ def launch_backward(
     batch, inputs, height, width = x.shape
     outputs = weight.shape[0]
     grad_rows = rows_of(as_channels_last(grad.to(x.dtype)))
+    matrix = weight.reshape(outputs, inputs)
     if statistics:
         z_rows = rows_of(as_channels_last(z))
-        grad_rows = combine(grad_rows, z_rows, center, grad_sum, grad_squares)
-    grad_x = torch.mm(grad_rows, weight.reshape(outputs, inputs))
+        sums = (center, grad_sum, grad_squares)
+        grad_x, grad_rows = _backward_input(grad_rows, z_rows, *sums, matrix)
+    else:
+        grad_x = torch.mm(grad_rows, matrix)
     grad_weight = torch.mm(grad_rows.t(), rows_of(as_channels_last(x)))
     return images_of(grad_x, batch, height, width), grad_weight.reshape(weight.shape)
+
+
+def _backward_input(
+    grad: Tensor,
+    z: Tensor,
+    center: Tensor,
+    grad_sum: Tensor,
+    grad_squares: Tensor,
+    matrix: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the input rows (M, K), and the whole gradient of z (M, N), see :func:`combine`.
+
+    One kernel, or a pass that combines and the library's product, as timed.
+    """
+    import triton
+
+    from xception.kernels.pointwise_backward_triton import pointwise_backward_input
+
+    outputs, inputs = matrix.shape
+    count = len(grad)
+
+    def launch(config: tuning.Config) -> tuple[Tensor, Tensor]:
+        if config == LIBRARY:
+            joined = combine(grad, z, center, grad_sum, grad_squares)
+            return torch.mm(joined, matrix), joined
+        joined, out = torch.empty_like(grad), grad.new_empty((count, inputs))
+        programs = triton.cdiv(count, config["BLOCK_M"]) * triton.cdiv(inputs, config["BLOCK_K"])
+        pointwise_backward_input[(programs,)](
+            grad,
+            z,
+            center,
+            grad_sum,
+            grad_squares,
+            matrix,
+            joined,
+            out,
+            count,
+            N=outputs,
+            K=inputs,
+            PRECISION="ieee" if grad.dtype == torch.float32 else "tf32",
+            **config,
+        )
+        return out, joined
+
+    key = (str(grad.dtype), tuning.power_of_two(count), inputs, outputs)
+    candidates = backward_candidates(grad.dtype)
+    return launch(tuning.choose("pointwise_backward", key, candidates, launch))
 
 
 def column_sums(rows: Tensor, center: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def column_statistics(
     first = tl.program_id(0).to(tl.int64) * ROWS
     total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     squares = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    for start in range(0, ROWS, BLOCK_M):
+    for start in tl.range(0, ROWS, BLOCK_M, num_stages=3):
         row = start + tl.arange(0, BLOCK_M)
         in_range = ((row < ROWS) & (first + row < M))[:, None] & valid[None, :]
         x = tl.load(x_ptr + first * N + row[:, None] * N + n[None, :], mask=in_range, other=0.0)

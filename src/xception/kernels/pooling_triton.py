@@ -142,7 +142,7 @@ def pool_sums(
     sum_gs = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
     if SHORTCUT:
         scale = tl.load(shortcut_scale_ptr + c, mask=c < C, other=0.0)[None, :]
-    for start in range(0, ROWS, BLOCK_P):
+    for start in tl.range(0, ROWS, BLOCK_P, num_stages=3):
         row = start + tl.arange(0, BLOCK_P)
         in_range = ((row < ROWS) & (first + row < M))[:, None] & (c < C)[None, :]
         offset = first * C + row[:, None] * C + c[None, :]

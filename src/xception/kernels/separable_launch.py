@@ -115,10 +115,4 @@ def launch_forward(
 
     size = (tuning.power_of_two(batch), inputs, height, width, outputs)
     key = (str(z.dtype), *size, scale is not None, relu, tap, statistics, save)
-    if key not in _settled:  # the two kernels are tuned before they compete
-        split()
-        _settled.add(key)
     return launch(tuning.choose("separable", key, candidates(z.dtype, outputs), launch))
-
-
-_settled: set[tuple[Any, ...]] = set()

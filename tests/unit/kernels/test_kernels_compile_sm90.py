@@ -9,6 +9,7 @@ import pytest
 
 from xception.kernels.depthwise_launch import backward_candidates, forward_candidates
 from xception.kernels.pointwise_launch import LIBRARY, product_candidates
+from xception.kernels.pointwise_launch import backward_candidates as product_backward_candidates
 from xception.kernels.separable_launch import SPLIT
 from xception.kernels.separable_launch import candidates as separable_candidates
 
@@ -22,6 +23,7 @@ from triton.compiler import ASTSource
 
 HALF, FULL, BYTE, SIZE = "*bf16", "*fp32", "*i8", "i32"
 WIDTHS = (64, 728)  # the widest maps and the middle flow
+TILE = ("BLOCK_W", "BLOCK_C", "STAGES", "num_warps")
 
 
 def resources(kernel, signature, constants, folder, num_warps=4, num_stages=3):
@@ -85,9 +87,7 @@ def depthwise_cases():
     }
     for direction, (kernel, candidates) in kernels.items():
         for channels in WIDTHS:
-            tiles = {
-                (c["BLOCK_W"], c["BLOCK_C"], c["num_warps"]): None for c in candidates(19, channels)
-            }
+            tiles = {tuple(c[name] for name in TILE): None for c in candidates(19, channels)}
             for place, flag in flags.items():
                 for index, tile in enumerate(tiles):
                     quick = channels == 728 and index == 0 and place in ("inside", "middle")
@@ -109,10 +109,11 @@ def test_depthwise_does_not_spill(kernel, channels, flag, tile, tmp_path):
     signature |= {"scale_ptr": FULL, "shift_ptr": FULL}
     signature |= dict.fromkeys(("N", "H", "W", "ROWS", "IMAGES"), SIZE)
     constants = dict(zip(("AFFINE", "RESIDUAL", "RELU", "TAP"), flag, strict=True))
-    constants |= {"C": channels, "BLOCK_W": tile[0], "BLOCK_C": tile[1]}
+    constants |= dict(zip(TILE, tile, strict=True)) | {"C": channels}
     signature = {name: kind for name, kind in signature.items() if name in kernel.arg_names}
-    code = check_no_spills(kernel, signature, constants, tmp_path, num_warps=tile[2])
+    code = check_no_spills(kernel, signature, constants, tmp_path, num_warps=tile[3])
     assert "LDG.E.U16" not in code, "activations are loaded one by one"
+    assert (tile[2] > 1) == ("LDGSTS" in code), "rows are not under way while others are in work"
 
 
 def product_cases():
@@ -132,6 +133,29 @@ def test_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_path):
         pointwise_forward,
         signature,
         constants,
+        tmp_path,
+        num_warps=config["num_warps"],
+        num_stages=config["num_stages"],
+    )
+    assert "HGMMA" in code
+
+
+def backward_product_cases():
+    for index, config in enumerate(product_backward_candidates(torch.bfloat16)):
+        if config != LIBRARY:
+            yield pytest.param(config, id=f"{index}", marks=[] if index == 2 else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("config", backward_product_cases())
+def test_backward_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_path):
+    from xception.kernels.pointwise_backward_triton import pointwise_backward_input
+
+    signature = dict.fromkeys(("grad_ptr", "z_ptr", "weight_ptr", "joined_ptr", "out_ptr"), HALF)
+    signature |= dict.fromkeys(("center_ptr", "grad_sum_ptr", "grad_squares_ptr"), FULL)
+    code = check_no_spills(
+        pointwise_backward_input,
+        signature | {"M": SIZE},
+        {"N": 728, "K": 728, "PRECISION": "tf32"} | config,
         tmp_path,
         num_warps=config["num_warps"],
         num_stages=config["num_stages"],

@@ -8,7 +8,7 @@ from xception.kernels import tuning
 from xception.kernels.depthwise import depthwise
 
 # Blocks smaller than the sizes, so that block borders and empty lanes are in the game.
-SMALL = {"BLOCK_W": 4, "BLOCK_C": 16, "ROWS": 3, "IMAGES": 2, "num_warps": 1}
+SMALL = {"BLOCK_W": 4, "BLOCK_C": 16, "ROWS": 3, "IMAGES": 2, "STAGES": 2, "num_warps": 1}
 PINS = {"depthwise": SMALL, "depthwise_backward": SMALL}
 SIZES = [(1, 1, 1, 1), (1, 17, 4, 5), (3, 20, 2, 1), (1, 8, 1, 6)]
 

@@ -11,7 +11,7 @@ from xception.kernels.flow import fused_features
 from xception.models.xception import Xception
 
 # Blocks as large as the maps, as the interpreter's time goes into their number.
-SLIDE = {"BLOCK_W": 32, "BLOCK_C": 32, "ROWS": 32, "IMAGES": 2, "num_warps": 1}
+SLIDE = {"BLOCK_W": 32, "BLOCK_C": 32, "ROWS": 32, "IMAGES": 2, "STAGES": 2, "num_warps": 1}
 PIXELS = {"BLOCK_P": 256, "BLOCK_C": 32, "num_warps": 1}
 MATMUL = {"BLOCK_M": 256, "BLOCK_N": 32, "BLOCK_K": 32, "num_warps": 1, "num_stages": 1}
 PINS = {

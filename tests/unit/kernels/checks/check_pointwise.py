@@ -13,7 +13,8 @@ TILES = {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_K": 16, "num_warps": 1, "num_stage
 ROWS = {"ROWS": 24, "BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 1}
 COMBINE = {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 1}
 PINS = {"column_statistics": ROWS, "combine_gradients": COMBINE}
-TRITON, WITH_LIBRARY = PINS | {"pointwise": TILES}, PINS | {"pointwise": LIBRARY}
+TRITON = PINS | {"pointwise": TILES, "pointwise_backward": TILES}
+WITH_LIBRARY = PINS | {"pointwise": LIBRARY, "pointwise_backward": LIBRARY}
 
 
 def results(function, x, weight, grads):
