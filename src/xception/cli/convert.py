@@ -112,8 +112,8 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         type=str | None,
         default=None,
         help="What the source is to be taken for: keras-xception, keras-inception-v3, "
-        "keras-inception-v3-paper, timm-xception, torchvision-inception-v3, xception or "
-        "checkpoint. Recognised if not given.",
+        "keras-inception-v3-paper, timm-xception, torchvision-inception-v3, torchvision, "
+        "xception or checkpoint. Recognised if not given.",
     )
     add(
         "--weights",

@@ -1,7 +1,8 @@
 """The preprocessing that published weights were evaluated with: `Preprocessing.to_dict()` each.
 
 A file of another project does not carry its preprocessing. These are the ones with which the
-published ImageNet weights reach their published accuracy; all scale to [-1, 1].
+published ImageNet weights reach their published accuracy. Those of Xception and Inception V3 scale
+to [-1, 1].
 """
 
 from typing import Any
@@ -43,3 +44,14 @@ TIMM_INCEPTION_V3: dict[str, Any] = {
     "interpolation": "bicubic",
 }
 """timm's inception_v3.tv_in1k and .tf_in1k: short side to 341, centre crop 299."""
+
+TORCHVISION_IMAGENET: dict[str, Any] = {
+    "size": 224,
+    "mode": "resize-crop",
+    "crop_fraction": 0.875,
+    "interpolation": "bilinear",
+    "antialias": True,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+"""torchvision's VGG-16 and ResNets: short side to 256, centre crop 224, ImageNet's statistics."""

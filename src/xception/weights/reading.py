@@ -33,6 +33,7 @@ KINDS = {
     "keras-inception-v3-paper": "the first Keras port of Inception V3, with biases and gammas",
     "timm-xception": "legacy_xception of timm, xception of Cadene and tstandley",
     "torchvision-inception-v3": "inception_v3 of torchvision and timm",
+    "torchvision": "VGG-16, ResNet-50, -101 and -152 of torchvision",
 }
 """What a file can be taken for, and the words of ``--kind``."""
 
@@ -224,6 +225,10 @@ def _translate(tensors: dict[str, Tensor], path: Path, kind: str | None) -> Stor
         InputError: They are of no known network.
     """
     from xception.weights.pytorch_inception_v3 import inception_v3_from_pytorch
+    from xception.weights.pytorch_torchvision import (
+        torchvision_architecture,
+        torchvision_from_pytorch,
+    )
     from xception.weights.pytorch_xception import xception_from_pytorch
 
     if kind is None:
@@ -231,10 +236,14 @@ def _translate(tensors: dict[str, Tensor], path: Path, kind: str | None) -> Stor
             kind = "timm-xception"
         elif any(name.startswith("Mixed_") for name in tensors):
             kind = "torchvision-inception-v3"
+        elif torchvision_architecture(tensors):
+            kind = "torchvision"
     if kind == "timm-xception":
         return xception_from_pytorch(tensors, path)
     if kind == "torchvision-inception-v3":
         return inception_v3_from_pytorch(tensors, path)
+    if kind == "torchvision":
+        return torchvision_from_pytorch(tensors, path)
     if kind is not None:
         raise InputError(f"{path} holds PyTorch tensors and can't be taken for '{kind}'")
     raise InputError(

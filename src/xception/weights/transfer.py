@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xception.errors import InputError
 from xception.models.input_kernel import adapt_input_kernel
@@ -70,9 +70,9 @@ def load_backbone(
         adapted = _first_kernel(model)
         body[adapted] = adapt_input_kernel(
             body[adapted],
-            int(model.in_channels),
+            int(model.in_channels),  # type: ignore[arg-type]
             input_kernel,
-        )  # type: ignore[arg-type]
+        )
     assign(model, {**body, **kept}, origin)
     return BackboneReport(
         description=described,

@@ -4,10 +4,18 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from weights_references import CLASSES, answer, relative_error
+import torchvision
+from weights_references import (
+    CLASSES,
+    answer,
+    calibrate_torch,
+    random_images,
+    relative_error,
+)
 
 from xception.errors import InputError
 from xception.weights.files import open_model
+from xception.weights.pytorch_torchvision import torchvision_architecture
 
 TOLERANCE = 1e-5  # the same operators of torch on both sides
 
@@ -94,6 +102,34 @@ def test_open_model_gives_timm_inception_logits(
     error = relative_error(answer(loaded.model, images), answer(model, images))
     record_property("relative_error", error)
     assert error <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+def test_open_model_gives_torchvision_classifiers(name, tmp_path):
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None, num_classes=CLASSES)
+    images = random_images(64)
+    if name == "resnet50":
+        calibrate_torch(model, random_images(64, seed=7, count=8))
+    loaded = open_model(save(model.state_dict(), tmp_path / "a.pth", "zip"))
+    assert loaded.description.architecture == name
+    assert loaded.preprocessing.size == 224
+    assert loaded.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert torch.equal(answer(loaded.model, images), answer(model, images))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "vgg16_bn", "vgg19"])
+def test_other_torchvision_classifiers_are_refused(name, tmp_path):
+    with torch.device("meta"):
+        state = torchvision.models.get_model(name, weights=None).state_dict()
+    assert torchvision_architecture(state) is None
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet101", "resnet152"])
+def test_resnets_are_told_apart(name):
+    with torch.device("meta"):
+        state = torchvision.models.get_model(name, weights=None).state_dict()
+    assert torchvision_architecture(state) == name
 
 
 def test_open_model_recognises_truncated_files(xception_state, tmp_path):
