@@ -19,6 +19,7 @@ from xception.recipes.schema import (
     FROM_WEIGHTS,
     ModelKeys,
     OptimizerKeys,
+    TrainingKeys,
     builders,
     trainer_arguments,
 )
@@ -104,7 +105,20 @@ def build_model(recipe: Recipe, data: ImageData) -> nn.Module:
         load_backbone(model, shared.weights)
     if shared.freeze != "nothing":
         freeze(model, None if shared.freeze == "backbone" else shared.freeze)
+    _prepare_for_training(model, TrainingKeys(**recipe.group("training")))
     return model
+
+
+def _prepare_for_training(model: nn.Module, keys: TrainingKeys) -> None:
+    """What changes how a model is trained, and not what it computes afterwards."""
+    momentum = keys.batch_norm_momentum
+    if momentum is not None and not 0 < momentum <= 1:
+        raise InputError(f"training.batch_norm_momentum must be in (0, 1], not {momentum}")
+    for module in model.modules():
+        if momentum is not None and isinstance(module, nn.BatchNorm2d):
+            module.momentum = momentum
+    if keys.gradient_checkpointing:
+        model.set_grad_checkpointing()  # type: ignore[operator]
 
 
 def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:

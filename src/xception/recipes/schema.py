@@ -81,12 +81,19 @@ class TrainingKeys:
     Args:
         channels_last: Memory layout of images and weights.
         compile: Whether the forward pass goes through torch.compile.
+        gradient_checkpointing: Whether activations are recomputed instead of kept: less memory,
+            about a third more time.
+        batch_norm_momentum: Share of the newest batch in BatchNorm's moving statistics (torch's
+            sense); null: 0.01 as in Keras, or timm's 0.1, by model.numerics. Runs of less than
+            a few thousand steps want 0.1.
         checkpoint_every_steps: Steps between checkpoints inside an epoch; null: only between
             epochs.
     """
 
     channels_last: bool = True
     compile: bool = False
+    gradient_checkpointing: bool = False
+    batch_norm_momentum: float | None = None
     checkpoint_every_steps: int | None = 1000
 
 

@@ -53,6 +53,7 @@ def test_recipe_trains_two_steps_and_concludes(name, trees, starting_weights, tm
     overrides = {"trainer.max_steps": "2", "trainer.accelerator": "cpu", "data.batch_size": "4"}
     overrides["trainer.log_every_n_steps"] = "1"
     overrides["data.num_workers"] = "0"
+    overrides["optimizer.learning_rate"] = "1e-4"  # two steps from random weights: stay finite
     if small.keys["data"]["name"] in trees:
         overrides["data.root"] = str(trees[small.keys["data"]["name"]])
     if small.keys["model"]["name"] == "from-weights":
@@ -142,3 +143,32 @@ def test_finetune_takes_architecture_and_preprocessing_from_the_weights(
     model(torch.randn(2, 3, 36, 36))
     for name, buffer in model.named_buffers():
         assert torch.equal(buffer, source.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("data", "shared_decay"), [("imagenet", 1e-5), ("cifar10", 5e-4), ("digits", 5e-4)]
+)
+def test_inception_recipe_differs_in_model_and_weight_decay_only(data, shared_decay):
+    one = load_recipe(f"{data}-xception").keys
+    other = load_recipe(f"{data}-inception-v3").keys
+    assert one["optimizer"].pop("weight_decay") == shared_decay
+    assert other["optimizer"].pop("weight_decay") == pytest.approx(4 * shared_decay)
+    for keys in (one, other):
+        keys.pop("model")
+    assert one == other
+
+
+@pytest.mark.parametrize(("data", "margin"), [("cifar10", 0.01), ("digits", 0.04)])
+def test_small_networks_have_the_same_size(data, margin):
+    from xception.models.registry import create_model
+
+    sizes = []
+    for network in ("xception", "inception-v3"):
+        keys = load_recipe(f"{data}-{network}").keys["model"]
+        arguments = {key: keys[key] for key in ("width", "stem_strides")}
+        for key in ("widths", "middle_flow_repeats", "variant"):
+            if keys.get(key) is not None:
+                arguments[key] = keys[key]
+        model = create_model(keys["name"], num_classes=10, **arguments)
+        sizes.append(sum(p.numel() for p in model.parameters()))
+    assert abs(sizes[1] / sizes[0] - 1) < margin
