@@ -1,0 +1,1 @@
+"""The paper's experiments: published numbers, drawings, cells, statistics, the report."""
