@@ -29,8 +29,17 @@ WORDS = [word for key, value in KEYS.items() for word in (f"--{key}", value)]
 
 def train(output, *more):
     done = subprocess.run(
-        [sys.executable, "-m", "xception", "train", "digits-xception", "--output", str(output)]
-        + [*WORDS, *more],
+        [
+            sys.executable,
+            "-m",
+            "xception",
+            "train",
+            "digits-xception",
+            "--output",
+            str(output),
+            *WORDS,
+            *more,
+        ],
         capture_output=True,
         text=True,
         timeout=300,

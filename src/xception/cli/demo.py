@@ -18,13 +18,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--output", type=str, default="runs/demo", help="Directory of the run; replaced if a run."
     )
-    output = Path(parse(parser, list(arguments)).output)
+    parser.add_argument(
+        "--epochs", type=int, default=15, help="Epochs of training; fewer learn less."
+    )
+    options = parse(parser, list(arguments))
+    output = Path(options.output)
 
     from xception.cli import predict, train
     from xception.cli.results import print_results
     from xception.training.run_directory import RunDirectory
 
-    code = train.train("digits-xception", [], output, overwrite=True, print_table=False)
+    code = train.train(
+        "digits-xception",
+        [f"--trainer.max_epochs={options.epochs}"],
+        output,
+        overwrite=True,
+        print_table=False,
+    )
     if code:
         return code
     images = write_images(output / "images")

@@ -1,0 +1,102 @@
+"""Every command and every line of Python in the README runs as it stands there."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+NEEDS_MORE = {
+    "make": "this is `make test`, and what `make demo` does is `xception demo`, run below",
+    "train imagenet": "a run of days",
+    "mine.yaml": "the name stands for the reader's own recipe",
+    "xception_weights.h5": "the name stands for a file of the reader's",
+    "other.safetensors": "the name stands for a file of the reader's",
+}
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands():
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            command = line.split("  #")[0].split("   #")[0].strip()
+            if command and not any(mark in command for mark in NEEDS_MORE):
+                yield command
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder in which the demo has run, and in which the reader has some images."""
+    from torchvision.io import write_png
+
+    from xception.data.digits import open_digits
+
+    folder = tmp_path_factory.mktemp("readme")
+    # The demo with one epoch: what it learns is tested elsewhere.
+    run(["demo", "--epochs", "1"], folder)
+    digits = open_digits("evaluation")
+    for index in range(60):
+        image, label = digits[index]
+        if label < 3:
+            path = folder / "my-images" / f"class-{label}" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(image, str(path))
+    return folder
+
+
+def run(words, folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "xception", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_readme_has_the_commands_that_this_test_is_about():
+    found = list(commands())
+    assert len(found) >= 8
+    verbs = {command.split()[1] for command in found}
+    assert {"train", "evaluate", "predict", "inspect"} <= verbs
+
+
+@pytest.mark.parametrize("command", commands())
+def test_readme_command_runs(command, place):
+    words = shlex.split(command)
+    assert words[0] == "xception"
+    words = words[1:]
+    if "train" in words:
+        shutil.rmtree(place / "runs/mine", ignore_errors=True)
+        words += ["--trainer.max_epochs", "1", "--data.batch_size", "4"]
+    run(words, place)
+
+
+def test_readme_python_runs_and_says_what_its_comments_say(place, monkeypatch):
+    (code,) = blocks("python")
+    monkeypatch.chdir(place)
+    names = {}
+    exec(code, names)
+    assert names["logits"].shape == (2, 10)
+    assert not names["model"].training
+
+
+def test_readme_links_lead_somewhere():
+    text = README.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (README.parent / target).exists(), target
+
+
+def test_readme_leaves_no_place_unfilled():
+    assert "@@" not in README.read_text(encoding="utf-8")
