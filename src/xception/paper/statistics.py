@@ -143,11 +143,11 @@ def equivalence_p(comparison: PairedComparison, margin: float) -> float:
 
 
 def outside_p(comparison: PairedComparison, margin: float) -> float:
-    """The opposite: a p that is small if the true difference lies beyond the margin, on either side.
+    """The opposite: a p that is small if the true difference lies beyond the margin.
 
     Args:
         comparison: With at least two pairs.
-        margin: As above.
+        margin: Beyond it on either side.
 
     Returns:
         Twice the smaller of the two one-sided p, at most 1.
