@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Literal
 
 from xception.data.catalog import data_names, open_source
-from xception.data.sources import ImageSource
+from xception.data.multi_label import is_multi_label_place
+from xception.data.sources import AnySource
 from xception.errors import InputError, nearest
 
 
 def open_labelled_data(
     data: str, split: Literal["train", "evaluation"], root: str | None = None
-) -> ImageSource:
+) -> AnySource:
     """Opens the images and labels to evaluate on.
 
     Args:
-        data: A name of ``data_names()``; a folder (all its images, or its ``val/`` beside
+        data: A name of ``data_names()``; a label table, or a folder of them; a folder (all its images, or its ``val/`` beside
             ``train/``); a shipped recipe, a recipe's YAML file or a run directory (the images that
             it holds out, with its seed).
         split: Which part of them.
@@ -28,6 +29,8 @@ def open_labelled_data(
     if data in data_names():
         return open_source(data, split, root=root)
     path = Path(data)
+    if is_multi_label_place(path):
+        return open_source(data, split)
     from xception.recipes.load import shipped_recipes
 
     if (path / "recipe.yaml").is_file() or path.is_file() or data in shipped_recipes():
@@ -43,7 +46,7 @@ def open_labelled_data(
 
 def _open_recipe_data(
     recipe: str, split: Literal["train", "evaluation"], root: str | None
-) -> ImageSource:
+) -> AnySource:
     from xception.recipes.load import load_recipe
 
     keys = load_recipe(recipe).keys

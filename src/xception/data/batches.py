@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 from xception.data.decoding import UnreadableImageError
 from xception.data.order import epoch_order, mixed_seed
 from xception.data.preprocessing import Preprocessing
-from xception.data.sources import ImageSource
+from xception.data.sources import AnySource, is_multi_label
+from xception.data.targets import BatchTargets, ImageTargets, collate_targets
 from xception.data.transforms import TrainingTransform
 
 
@@ -18,15 +19,18 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (N, 3, S, S) uint8; zeros where the label is -1.
-        labels: (N,) int64; -1 marks padding or an unreadable image, which counts for nothing.
+        labels: (N,) int64; -1 marks padding or an unreadable image, which counts for nothing. In a
+            multi-label batch every other image has 0 here, and its labels in ``targets``.
         indices: (N,) int64, into the source; -1 for padding.
         skipped: Unreadable images met on the way: index, and "name: reason".
+        targets: The labels of a multi-label batch; None in one with a label to an image.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
     skipped: list[tuple[int, str]]
+    targets: BatchTargets | None = None
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -43,7 +47,7 @@ class TrainingBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self, source: ImageSource, transform: TrainingTransform, *, seed: int, attempts: int
+        self, source: AnySource, transform: TrainingTransform, *, seed: int, attempts: int
     ) -> None:
         self.source = source
         self.transform = transform
@@ -55,6 +59,7 @@ class TrainingBatches(Dataset[Batch]):
         order = epoch_order(len(self.source), self.seed, epoch)
         images, indices, generators = [], [], []
         labels = torch.full((len(positions),), -1)
+        targets: list[ImageTargets | None] = [None] * len(positions)
         skipped: list[tuple[int, str]] = []
         for row, position in enumerate(positions):
             for attempt in range(self.attempts):
@@ -64,14 +69,15 @@ class TrainingBatches(Dataset[Batch]):
                 except UnreadableImageError as error:
                     skipped.append((index, f"{self.source.describe(index)}: {error}"))
                     continue
-                labels[row] = label
+                labels[row], targets[row] = _told(label)
                 break
             else:
                 image = torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8)
             images.append(image)
             indices.append(index)
             generators.append(torch.Generator().manual_seed(mixed_seed(self.seed, epoch, index)))
-        return Batch(self.transform(images, generators), labels, torch.tensor(indices), skipped)
+        batch = Batch(self.transform(images, generators), labels, torch.tensor(indices), skipped)
+        return _with_targets(batch, self.source, targets)
 
 
 class EvaluationBatches(Dataset[Batch]):
@@ -82,7 +88,7 @@ class EvaluationBatches(Dataset[Batch]):
         preprocessing: Makes them the network's input size.
     """
 
-    def __init__(self, source: ImageSource, preprocessing: Preprocessing) -> None:
+    def __init__(self, source: AnySource, preprocessing: Preprocessing) -> None:
         self.source = source
         self.preprocessing = preprocessing
 
@@ -90,6 +96,7 @@ class EvaluationBatches(Dataset[Batch]):
         size = self.preprocessing.size
         images = torch.zeros(len(indices), 3, size, size, dtype=torch.uint8)
         labels = torch.full((len(indices),), -1)
+        targets: list[ImageTargets | None] = [None] * len(indices)
         found = torch.tensor([i if i < len(self.source) else -1 for i in indices])
         skipped: list[tuple[int, str]] = []
         for row, index in enumerate(indices):
@@ -101,5 +108,16 @@ class EvaluationBatches(Dataset[Batch]):
                 skipped.append((index, f"{self.source.describe(index)}: {error}"))
                 continue
             images[row] = self.preprocessing(image)
-            labels[row] = label
-        return Batch(images, labels, found, skipped)
+            labels[row], targets[row] = _told(label)
+        return _with_targets(Batch(images, labels, found, skipped), self.source, targets)
+
+
+def _told(label: int | ImageTargets) -> tuple[int, ImageTargets | None]:
+    """What stands in ``Batch.labels``, and what in ``Batch.targets``."""
+    return (0, label) if isinstance(label, ImageTargets) else (label, None)
+
+
+def _with_targets(batch: Batch, source: AnySource, targets: list[ImageTargets | None]) -> Batch:
+    if not is_multi_label(source):
+        return batch
+    return batch._replace(targets=collate_targets(targets))

@@ -1,12 +1,13 @@
 """Keeps decoded images in memory, for sets of small images that are read epoch after epoch."""
 
 import logging
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from xception.data.decoding import UnreadableImageError
-from xception.data.sources import ArraySource, ImageSource, Subset
+from xception.data.multi_label import MultiLabelArrays
+from xception.data.sources import AnySource, ArraySource, Subset, is_multi_label
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +32,28 @@ class CachedSource:
         torch.Size([3, 2, 2])
     """
 
-    def __init__(self, source: ImageSource) -> None:
+    def __init__(self, source: AnySource) -> None:
         self.source = source
-        self.labels: np.ndarray = source.labels
+        self.multi_label = is_multi_label(source)
+        self.labels: Any = getattr(source, "labels", None)
         self.class_names = source.class_names
         self.blacklisted: set[int] = getattr(source, "blacklisted", set())
-        self._kept: dict[int, Tensor | str] = {}
+        self._kept: dict[int, tuple[Tensor, Any] | str] = {}
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         kept = self._kept.get(index)
         if kept is None:
             try:
-                kept = self.source[index][0]
+                kept = self.source[index]
             except UnreadableImageError as error:
                 kept = str(error)
             self._kept[index] = kept
         if isinstance(kept, str):
             raise UnreadableImageError(kept)
-        return kept, int(self.labels[index])
+        return kept
 
     def describe(self, index: int) -> str:
         """What the source behind it calls the image."""
@@ -67,13 +69,13 @@ class CachedSource:
                 continue  # told again, with its reason, when the image's turn comes
 
 
-def is_in_memory(source: ImageSource) -> bool:
+def is_in_memory(source: AnySource) -> bool:
     """Whether a source hands out images without decoding them."""
     inner = source.source if isinstance(source, Subset) else source
-    return isinstance(inner, ArraySource | CachedSource)
+    return isinstance(inner, ArraySource | MultiLabelArrays | CachedSource)
 
 
-def is_small(source: ImageSource) -> bool:
+def is_small(source: AnySource) -> bool:
     """Whether a set's images are small, and few enough to be kept in memory.
 
     Judged by the first image that can be read.

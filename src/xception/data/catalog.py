@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from xception.data.folders import open_folder
-from xception.data.sources import ImageSource
+from xception.data.multi_label import is_multi_label_place, open_multi_label
+from xception.data.sources import AnySource
 from xception.errors import InputError, nearest
 
 
@@ -17,7 +18,7 @@ def data_names() -> list[str]:
     """
     from xception.data.stock import STOCK
 
-    return ["digits", "imagenet", *sorted(STOCK)]
+    return ["digits", "digit-scenes", "imagenet", *sorted(STOCK)]
 
 
 def open_source(
@@ -27,13 +28,15 @@ def open_source(
     root: str | None = None,
     validation_fraction: float | None = None,
     seed: int = 0,
-) -> ImageSource:
+) -> AnySource:
     """Opens one split of a data set.
 
     Args:
-        data: ``"digits"`` (embedded), ``"imagenet"``, the name of one of torchvision's stock sets
-            (``"cifar10"``, …: see ``data_names``), ``"folder"`` (then ``root`` is the folder), or
-            a folder's path.
+        data: ``"digits"`` and ``"digit-scenes"`` (embedded), ``"imagenet"``, the name of one of
+            torchvision's stock sets (``"cifar10"``, …: see ``data_names``), ``"folder"`` (then
+            ``root`` is the folder),
+            ``"multi-label"`` (then ``root`` is a folder of label tables, or one table), or the path
+            of such a folder or table.
         split: The images to train on, or those held out.
         root: Where the data lie: ImageNet's folder, a stock set's download folder, or an image
             folder with ``train/`` and ``test/`` that takes the stock set's place.
@@ -50,6 +53,10 @@ def open_source(
         from xception.data.digits import open_digits
 
         return open_digits(split)
+    if data == "digit-scenes":
+        from xception.data.digit_scenes import open_digit_scenes
+
+        return open_digit_scenes(split)
     if data == "imagenet":
         from xception.data.imagenet import open_imagenet
 
@@ -62,14 +69,19 @@ def open_source(
     if data in STOCK:
         return open_stock(data, split, root=root)
     folder = data
-    if data == "folder":
+    if data in ("folder", "multi-label"):
         if root is None:
-            raise InputError("data.name 'folder' needs data.root: the folder with the images")
+            wanted = "images" if data == "folder" else "label tables"
+            raise InputError(f"data.name '{data}' needs data.root: the folder with the {wanted}")
         folder = root
     elif not Path(data).exists():
         names = data_names()
         raise InputError(
             f"there is no data set or folder '{data}'{nearest(data, names)}; the data sets are "
             f"{', '.join(names)}"
+        )
+    if data == "multi-label" or is_multi_label_place(Path(folder)):
+        return open_multi_label(
+            Path(folder), split, validation_fraction=validation_fraction, seed=seed
         )
     return open_folder(folder, split, validation_fraction=validation_fraction, seed=seed)

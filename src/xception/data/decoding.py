@@ -82,14 +82,22 @@ def read_image(path: str) -> Tensor:
     Raises:
         UnreadableImageError: As ``decode_image``; also a folder, a missing or a forbidden file.
     """
+    return decode_image(read_encoded(path))
+
+
+def read_encoded(path: str) -> bytes:
+    """The bytes of the file at a path.
+
+    Raises:
+        UnreadableImageError: A folder, a missing or a forbidden file.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs as much as a small image
-            encoded = file.read()
+            return file.read()
     except IsADirectoryError:
         raise UnreadableImageError("it is a folder") from None
     except OSError as error:
         raise UnreadableImageError(error.strerror or str(error)) from None
-    return decode_image(encoded)
 
 
 def _refuse_bomb(width: int, height: int) -> None:

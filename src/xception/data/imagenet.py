@@ -148,14 +148,14 @@ def read_meta(path: Path) -> list[Synset]:
 def class_titles(wnids: list[str], synsets: list[Synset]) -> list[str]:
     """One readable name per WordNet id, each different.
 
-    The names are those of ``meta.mat``, else those that timm ships, else the WordNet id. Two pairs
-    of ImageNet's classes share their first name (crane, maillot): they get their id beside it.
+    The names are those that timm ships, which published weights get too, so that a model and the
+    data agree on them; else those of ``meta.mat``, else the WordNet id. Two pairs of ImageNet's classes share their first name (crane, maillot): they get their id beside it.
 
     Args:
         wnids: WordNet ids.
         synsets: The classes of ``meta.mat``, or nothing.
     """
-    names = {s.wnid: s.words.split(",")[0] for s in synsets} or _timm_names()
+    names = {s.wnid: s.words.split(",")[0] for s in synsets} | _timm_names()
     titles = [names.get(wnid, wnid) for wnid in wnids]
     count = Counter(titles)
     return [t if count[t] == 1 else f"{t} ({w})" for t, w in zip(titles, wnids, strict=True)]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from xception.data.batches import Batch, EvaluationBatches, TrainingBatches
 from xception.data.order import micro_batch, place
 from xception.data.preprocessing import Preprocessing
-from xception.data.sources import ImageSource
+from xception.data.sources import AnySource
 from xception.data.transforms import TrainingTransform
 from xception.data.worker_process import settle_worker, signals_held
 from xception.errors import InputError
@@ -60,7 +60,7 @@ class TrainingLoader:
 
     def __init__(
         self,
-        source: ImageSource,
+        source: AnySource,
         transform: TrainingTransform,
         *,
         batch_size: int,
@@ -196,7 +196,7 @@ class EvaluationLoader:
 
     def __init__(
         self,
-        source: ImageSource,
+        source: AnySource,
         preprocessing: Preprocessing,
         *,
         batch_size: int,

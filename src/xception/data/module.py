@@ -10,7 +10,7 @@ from xception.data.cache import CachedSource, is_in_memory, is_small
 from xception.data.catalog import open_source
 from xception.data.loading import EvaluationLoader, TrainingLoader
 from xception.data.preprocessing import Preprocessing
-from xception.data.sources import ImageSource
+from xception.data.sources import AnySource, is_multi_label
 from xception.data.transforms import TrainingTransform
 from xception.errors import InputError
 
@@ -23,12 +23,15 @@ class ImageData(lightning.LightningDataModule):
     """Images to train on and to evaluate on, as batches.
 
     Args:
-        name: Data set: "digits" (embedded), "imagenet", a stock set of torchvision ("cifar10",
-            "cifar100", "fashion-mnist", "flowers102", "food101", …), or "folder".
+        name: Data set: "digits" and "digit-scenes" (embedded), "imagenet", a stock set of
+            torchvision ("cifar10", "cifar100", "fashion-mnist", "flowers102", "food101", …),
+            "folder" (a class to an image), or "multi-label" (several).
         root: Where the data lie. For "folder": train/<class> and val/<class>, or <class> alone;
-            for "imagenet": train/ and val/; for a stock set: its download folder, or a folder with
-            train/<class> and test/<class>.
-        validation_fraction: Share of each class that is held out of a folder without val/ or test/.
+            for "multi-label": classes.txt beside label tables train and validation (.csv, .jsonl,
+            .parquet), or a single table; for "imagenet": train/ and val/; for a stock set: its
+            download folder, or a folder with train/<class> and test/<class>.
+        validation_fraction: Share of each class that is held out of a folder without val/ or test/,
+            or of the rows of a single label table.
         image_size: Height and width of the network's input, in pixels.
         batch_size: Global batch: images per optimizer step, over all devices and accumulation.
         evaluation_batch_size: Images per evaluation batch and device. null: as many as a training
@@ -68,8 +71,8 @@ class ImageData(lightning.LightningDataModule):
     """
 
     class_names: list[str]
-    train_source: ImageSource
-    evaluation_source: ImageSource
+    train_source: AnySource
+    evaluation_source: AnySource
 
     def __init__(
         self,
@@ -142,6 +145,11 @@ class ImageData(lightning.LightningDataModule):
         return len(self.class_names)
 
     @property
+    def multi_label(self) -> bool:
+        """Whether images have several labels each, after ``setup``."""
+        return is_multi_label(self.train_source)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch, after ``setup``; what is left over is not used."""
         return len(self.train_source) // self.batch_size
@@ -162,7 +170,7 @@ class ImageData(lightning.LightningDataModule):
         self.class_names = list(self.train_source.class_names)
         self._is_set_up = True
 
-    def _open(self, split: Literal["train", "evaluation"]) -> ImageSource:
+    def _open(self, split: Literal["train", "evaluation"]) -> AnySource:
         source = open_source(
             str(self.name),
             split,
@@ -257,7 +265,7 @@ class ImageData(lightning.LightningDataModule):
         accumulation = int(self.trainer.accumulate_grad_batches) if self.trainer else 1
         return max(1, self.batch_size // (self._world_size * accumulation))
 
-    def _workers(self, source: ImageSource) -> int:
+    def _workers(self, source: AnySource) -> int:
         if self.num_workers != "auto":
             if self.num_workers < 0:
                 raise InputError(f"data.num_workers is {self.num_workers}; it can't be negative")

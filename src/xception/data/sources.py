@@ -6,13 +6,14 @@ A source is anything with ``class_names``, ``labels``, ``len`` and ``source[inde
 
 import os
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xception.data.decoding import read_image
+from xception.data.targets import ImageTargets
 from xception.errors import InputError
 
 
@@ -41,6 +42,55 @@ class ImageSource(Protocol):
     def describe(self, index: int) -> str:
         """What to call the image in a message: its path, or its number in the set."""
         ...
+
+
+@runtime_checkable
+class MultiLabelSource(Protocol):
+    """Images with several labels each, by index; otherwise as `ImageSource`.
+
+    Attributes:
+        class_names: One name per class.
+        multi_label: True.
+    """
+
+    class_names: list[str]
+    multi_label: bool
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ImageTargets]:
+        """The image, (3, H, W) uint8 RGB, and its labels.
+
+        Raises:
+            UnreadableImageError: The image can't be read; the message is the reason.
+        """
+        ...
+
+    def describe(self, index: int) -> str:
+        """What to call the image in a message."""
+        ...
+
+
+AnySource = ImageSource | MultiLabelSource
+
+
+def is_multi_label(source: object) -> bool:
+    """Whether a source's images have several labels each."""
+    return bool(getattr(source, "multi_label", False))
+
+
+def require_one_label(source: AnySource) -> ImageSource:
+    """The same source, if its images have one label each.
+
+    Raises:
+        InputError: They have several.
+    """
+    if is_multi_label(source):
+        raise InputError(
+            "these images have several labels each, and top-1 accuracy asks for one; "
+            "evaluate them with --metric map@K"
+        )
+    return cast(ImageSource, source)
 
 
 class ArraySource:
