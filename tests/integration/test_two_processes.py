@@ -28,18 +28,9 @@ WORDS = [word for key, value in KEYS.items() for word in (f"--{key}", value)]
 
 
 def train(output, *more):
+    words = ["train", "digits-xception", "--output", str(output), *WORDS, *more]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "xception",
-            "train",
-            "digits-xception",
-            "--output",
-            str(output),
-            *WORDS,
-            *more,
-        ],
+        [sys.executable, "-m", "xception", *words],
         capture_output=True,
         text=True,
         timeout=300,

@@ -149,7 +149,8 @@ def class_titles(wnids: list[str], synsets: list[Synset]) -> list[str]:
     """One readable name per WordNet id, each different.
 
     The names are those that timm ships, which published weights get too, so that a model and the
-    data agree on them; else those of ``meta.mat``, else the WordNet id. Two pairs of ImageNet's classes share their first name (crane, maillot): they get their id beside it.
+    data agree on them; else those of ``meta.mat``, else the WordNet id. Two pairs of ImageNet's
+    classes share their first name (crane, maillot): they get their id beside it.
 
     Args:
         wnids: WordNet ids.
