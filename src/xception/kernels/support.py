@@ -74,6 +74,9 @@ def unsupported_structure(model: Any) -> str | None:
 
 def _unsupported(module: nn.Module, training: bool) -> str | None:
     kind = type(module).__name__
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        # Sharding, profilers and feature extraction wait for calls that do not come.
+        return "has hooks, which run only where the module is called"
     if kind == "SeparableConv2d":
         return _unsupported_separable(module)
     if kind == "StochasticDepth" and training and float(module.p) > 0:  # type: ignore[arg-type]
@@ -91,6 +94,8 @@ def _unsupported(module: nn.Module, training: bool) -> str | None:
 
 def _unsupported_separable(layer: Any) -> str | None:
     depthwise = layer.depthwise
+    if type(depthwise) is not nn.Conv2d or type(layer.pointwise) is not nn.Conv2d:
+        return "has replaced convolutions"
     if layer.order != "depthwise-first":
         return "is pointwise-first"
     if not isinstance(layer.activation, nn.Identity):

@@ -105,6 +105,7 @@ def test_compiles_without_graph_breaks(checkpointing):
 
     def features(model, images):
         support.takes_fused_path(model, images, "auto")  # must be traceable too
+        assert support.unsupported_structure(model) is None
         return fused_features(model, images)
 
     compiled = torch.compile(features, fullgraph=True, backend="aot_eager")
@@ -157,6 +158,20 @@ def test_batch_norm_vectors_equal_torch(momentum, affine):
 def test_unsupported_structures_are_named(arguments, words):
     assert words in support.unsupported_structure(small_model(**arguments))
     assert support.unsupported_structure(small_model()) is None
+
+
+def test_hooks_and_replaced_layers_are_not_passed_over():
+    model = small_model()
+    handle = model.middle_flow[1].register_forward_hook(lambda *args: None)
+    assert support.unsupported_structure(model).startswith("middle_flow.1 has hooks")
+    handle.remove()
+
+    class Adapter(nn.Conv2d):
+        pass
+
+    model.exit_flow.separable1.conv.pointwise = Adapter(24, 28, 1, bias=False)
+    words = "exit_flow.separable1.conv has replaced convolutions"
+    assert support.unsupported_structure(model) == words
 
 
 def test_auto_falls_back_with_one_log_line_and_true_is_an_error(caplog, monkeypatch):
