@@ -1,11 +1,14 @@
 """Losses, by name in a recipe."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
-Loss = Callable[[Tensor, Tensor], Tensor]  # logits (N, C), labels (N,) → scalar
+from xception.training.sigmoid_loss import sigmoid_cross_entropy
+
+Loss = Callable[[Tensor, Any], Tensor]  # logits (N, C); labels (N,) or BatchTargets → scalar
 
 
 def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
@@ -24,4 +27,8 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
     return loss
 
 
-LOSSES: dict[str, Callable[..., Loss]] = {"softmax": softmax_cross_entropy}
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "softmax": softmax_cross_entropy,
+    "sigmoid": sigmoid_cross_entropy,
+}
+MULTI_LABEL_LOSSES = frozenset({"sigmoid"})
