@@ -10,7 +10,9 @@ batches, and removes the file. Memory is the process's anonymous memory (RssAnon
 
 import argparse
 import platform
+import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -102,6 +104,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the file is removed then too
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(1)
     pool = rng.permutation(options.classes)[: options.annotated]

@@ -102,3 +102,16 @@ def test_blocks_do_not_change_the_ranking(make_batch, monkeypatch, rows_per_bloc
 def test_an_empty_batch_is_ranked_to_nothing():
     class_ids, values = top_classes(torch.empty(0, 5), 2)
     assert class_ids.shape == values.shape == (0, 2)
+
+
+def test_number_of_threads_is_given_back_even_after_an_error():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        top_classes(torch.rand(4, 9), 2)
+        assert torch.get_num_threads() == 3
+        with pytest.raises(ValueError, match="NaN"):
+            rank_images(torch.full((1, 3), torch.nan), SparseTargets.from_lists([[0]]), 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
