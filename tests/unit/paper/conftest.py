@@ -1,0 +1,45 @@
+"""Cells as their files look after a run, without the run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xception.training.metrics_file import COLUMNS
+
+
+@pytest.fixture
+def write_cell():
+    """Writes the directory of a finished cell with given accuracies after each epoch."""
+
+    def write(output: Path, variant: str, seed: int, top1: list[float], **changes) -> Path:
+        directory = output / "cells" / variant / f"seed-{seed}"
+        directory.mkdir(parents=True)
+        keys = {"data": {"name": "digits", "image_size": 32, "batch_size": 48}, "seed": seed}
+        (directory / "recipe.yaml").write_text(yaml.safe_dump(keys))
+        lines = [",".join(COLUMNS)]
+        for epoch, value in enumerate(top1):
+            step = 29 * (epoch + 1)
+            lines.append(f"{epoch},{step},{step * 48},0.1,,0.5,{value},1.0,,{epoch + 1.0}")
+        (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
+        summary = {
+            "recipe": "digits-xception",
+            "model": "xception",
+            "parameters": 729914,
+            "evaluation": {"images": 360, "top1": top1[-1], "top5": 1.0, "loss": 0.1},
+            "training": {
+                "epochs": len(top1),
+                "steps": 29 * len(top1),
+                "train_images": 1437,
+                "seconds": 20.0,
+                "images_per_second": 700.0,
+            },
+            "hardware": {"processor": "A processor", "threads": 2, "gpus": []},
+            "versions": {"torch": "2.14.0", "xception": "0.1.0"},
+            "commit": "0123456789ab",
+        } | changes
+        (directory / "summary.json").write_text(json.dumps(summary))
+        return directory
+
+    return write
