@@ -1,5 +1,6 @@
 """Every command and every line of Python in the README runs as it stands there."""
 
+import json
 import os
 import re
 import shlex
@@ -40,8 +41,7 @@ def place(tmp_path_factory):
     from xception.data.digits import open_digits
 
     folder = tmp_path_factory.mktemp("readme")
-    # The demo with one epoch: what it learns is tested elsewhere.
-    run(["demo", "--epochs", "1"], folder)
+    run(["demo"], folder)
     digits = open_digits("evaluation")
     for index in range(60):
         image, label = digits[index]
@@ -70,6 +70,15 @@ def test_the_readme_has_the_commands_that_this_test_is_about():
     assert len(found) >= 8
     verbs = {command.split()[1] for command in found}
     assert {"train", "evaluate", "predict", "inspect"} <= verbs
+
+
+def test_the_demo_learns_what_it_promises(place):
+    summary = json.loads((place / "runs/demo/summary.json").read_text())
+    assert summary["evaluation"]["images"] == 360
+    assert summary["training"]["train_images"] == 1437
+    assert summary["evaluation"]["top1"] >= 0.97
+    assert (place / "runs/demo/report.html").stat().st_size > 50_000
+    assert len(list((place / "runs/demo/images").iterdir())) == 10
 
 
 @pytest.mark.parametrize("command", commands())

@@ -41,7 +41,7 @@ class Interruption(pl.Callback):
 
     def _receive(self, number: int, frame: types.FrameType | None) -> None:
         if self._received is not None:
-            raise RunInterrupted(number, max(self.checkpoints.saved_step, 0))
+            raise RunInterrupted(number, self.checkpoints.saved_step)
         self._received = number
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -73,7 +73,7 @@ class Interruption(pl.Callback):
 
     def _stop(self) -> None:
         number = self._received or signal.SIGTERM
-        raise RunInterrupted(number, max(self.checkpoints.saved_step, 0))
+        raise RunInterrupted(number, self.checkpoints.saved_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any

@@ -94,7 +94,6 @@ class PolyakAveraging(pl.Callback):
             self.average.start(model.state_dict())
         for name, tensor in model.state_dict().items():
             self.average.average[name] = self.average.average[name].to(tensor.device)
-        self._seen_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
@@ -128,5 +127,7 @@ class PolyakAveraging(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Takes the average back."""
+        # Lightning restores trainer.global_step itself only after on_fit_start.
+        self._seen_step = checkpoint["global_step"]
         if self.average is not None and "polyak" in checkpoint:
             self.average.load_state_dict(checkpoint["polyak"])

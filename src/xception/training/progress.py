@@ -75,13 +75,14 @@ class RunProgress(ProgressBar):
         if loss is not None:
             self._loss = float(loss) * trainer.accumulate_grad_batches
         rate = getattr(pl_module, "current_learning_rate")(max(trainer.global_step - 1, 0))  # noqa: B009
-        speed = self.metrics_file.images_per_second
+        speed = self.metrics_file.images_per_second  # 0 until the first row of metrics.csv
         self._bar.update(
             self._task,
             completed=trainer.global_step,
             description=(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs or '?'}  "
-                f"loss {self._loss:.3f}  lr {rate:.2g}  {speed:.0f} images/s"
+                f"loss {self._loss:.3f}  lr {rate:.2g}"
+                + (f"  {speed:.0f} images/s" if speed else "")
             ),
         )
 
@@ -90,14 +91,16 @@ class RunProgress(ProgressBar):
         if trainer.sanity_checking or not self._enabled:
             return
         metrics = trainer.callback_metrics
-        if "validation_top1" not in metrics:
+        names = {"validation_top1": "top-1", "validation_map": "MAP@k"}
+        known = [name for name in names if name in metrics]
+        if not known:
             return
         elapsed = self.metrics_file.elapsed()
         line = (
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs or '?'}  step "
             f"{trainer.global_step}/{self.total_steps}  validation loss "
             f"{float(metrics['validation_loss']):.4f}  "
-            f"top-1 {float(metrics['validation_top1']):.4f}  {elapsed:.0f} s"
+            f"{names[known[0]]} {float(metrics[known[0]]):.4f}  {elapsed:.0f} s"
         )
         if self._bar is not None:
             self._bar.console.print(line)
