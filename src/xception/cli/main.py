@@ -24,6 +24,8 @@ VERBS = {
     "inspect": "a model's layers, shapes, parameters, cost",
     "convert": "bring weights from Keras, timm or torchvision here, and back",
     "verify": "compare two models layer by layer",
+    "reproduce": "run the paper's tables and figures, and report",
+    "report": "published numbers beside measured ones, from reproductions",
 }
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 from xception.errors import InputError, nearest
 from xception.paper.scales import Scale
 
+Segments = int | Literal["depthwise"]
+
 MULTI_LABEL = "needs the multi-label recipes"
 # Time of a step beside Xception's, measured on one CPU core at 32x32 pixels.
 _RELATIVE_SECONDS = {1: 0.75, 2: 0.8, 4: 1.0, 8: 1.35, 16: 1.4}
@@ -124,7 +126,12 @@ def activation_title(activation: str) -> str:
     return {"none": "no activation", "relu": "ReLU", "elu": "ELU"}[activation]
 
 
-def point(segments: int | Literal["depthwise"], activation: str) -> str:
+def continuum_points(scale: Scale) -> tuple[Segments, ...]:
+    """The points of the continuum that a scale has, from regular to depthwise convolution."""
+    return (*scale.segments, "depthwise")
+
+
+def point(segments: Segments, activation: str) -> str:
     """The name of the variant at a point of the continuum.
 
     Example:
@@ -142,7 +149,7 @@ def items(scale: Scale) -> dict[str, Item]:
     rates = tuple(f"no-residual-rate-{rate}" for rate in scale.learning_rates)
     spectrum = tuple(
         point(segments, activation)
-        for segments in (*scale.segments, "depthwise")
+        for segments in continuum_points(scale)
         for activation in ("none", *scale.activations)
     )
     both = ("xception", "inception-v3")

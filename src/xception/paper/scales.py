@@ -25,6 +25,7 @@ class Scale:
         hardware: On which ``cell_seconds`` was taken.
         seeds: Seeds by default where a claim is decided, and elsewhere.
         data: The data set's name in the report.
+        num_classes: Its classes.
         decides: How much this scale can decide, for the report's first page.
         deviations: How its runs differ from the paper's.
     """
@@ -44,6 +45,7 @@ class Scale:
     hardware: str
     seeds: tuple[int, int]
     data: str
+    num_classes: int
     decides: str
     deviations: tuple[str, ...]
 
@@ -72,6 +74,7 @@ DIGITS = Scale(
     hardware="two CPU cores",
     seeds=(1, 1),
     data="scikit-learn's handwritten digits",
+    num_classes=10,
     decides=(
         "These are 1,437 training and 360 held-out scans of handwritten digits: one image is 0.28 "
         "percentage points, every reasonable network errs on a handful of them, and with one seed "
@@ -97,6 +100,7 @@ CIFAR10 = Scale(
     hardware="two CPU cores",
     seeds=(6, 3),
     data="CIFAR-10",
+    num_classes=10,
     decides=(
         "These are 50,000 training and 10,000 held-out images of 32x32 pixels in ten classes, "
         "networks of 0.7 million parameters, a dozen epochs. With six seeds differences of about "
@@ -122,6 +126,7 @@ IMAGENET = Scale(
     hardware="60 K80 GPUs (the paper's)",
     seeds=(1, 1),
     data="ImageNet (ILSVRC-2012)",
+    num_classes=1000,
     decides=(
         "This is the paper's data set and recipe. The paper reports one run of each network; "
         "differences below the spread over seeds decide nothing."

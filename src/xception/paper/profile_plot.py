@@ -1,0 +1,78 @@
+"""Figures 6, 9 and 10: accuracy over the course of training, mean and spread over seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xception.paper.drawing import COLOURS, COLUMN_WIDTH_INCHES, DASHES, MARKERS, style
+from xception.paper.results import CellResult
+
+
+def profile(cells: Sequence[CellResult], name: str = "validation_top1") -> Any:
+    """A curve for each seed on the steps that all have.
+
+    Args:
+        cells: Of one variant.
+        name: A column of ``metrics.csv``.
+
+    Returns:
+        Steps (S,) and values (seeds, S).
+    """
+    curves = []
+    for cell in cells:
+        rows = [row for row in cell.profile if row.get(name) is not None]
+        curves.append({float(row["step"] or 0): float(row[name] or 0) for row in rows})
+    common = sorted(set.intersection(*map(set, curves))) if curves else []
+    values = np.array([[curve[step] for step in common] for curve in curves])
+    return np.array(common), values
+
+
+def draw_profiles(variants: Sequence[tuple[str, Sequence[CellResult]]]) -> Any:
+    """Draws the accuracy on held-out images against the training step.
+
+    Args:
+        variants: Title and finished cells; those without a cell are left out.
+
+    Returns:
+        A matplotlib figure, a column wide; None if there is nothing to draw.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    known = [(title, *profile(cells), len(cells)) for title, cells in variants if cells]
+    known = [curve for curve in known if len(curve[1])]
+    if not known:
+        return None
+    with style():
+        figure = Figure(figsize=(COLUMN_WIDTH_INCHES * 1.35, 2.9), layout="constrained")
+        axes = figure.subplots()
+        lowest = 1.0
+        for i, (title, steps, values, seeds) in enumerate(known):
+            mean = values.mean(0)
+            many = seeds > 1
+            label = f"{title} ({seeds} seed{'s' * many})"
+            axes.plot(
+                steps,
+                mean,
+                color=COLOURS[i],
+                linestyle=DASHES[i],
+                marker=MARKERS[i],
+                markersize=3,
+                markevery=max(1, len(steps) // 12),
+                linewidth=1.3,
+                label=label,
+            )
+            if many:
+                deviation = values.std(0, ddof=1)
+                axes.fill_between(
+                    steps, mean - deviation, mean + deviation, color=COLOURS[i], alpha=0.18, lw=0
+                )
+            lowest = min(lowest, float(np.median(mean)))
+        top = max(float(values.max()) for _, _, values, _ in known)
+        axes.set_ylim(max(0, top - 3 * max(top - lowest, 0.02)), min(1.0, top + 0.01) + 0.002)
+        axes.set_xlabel("training step (batches)")
+        axes.set_ylabel("top-1 accuracy, held-out images")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.legend(loc="lower right", fontsize=7)
+    return figure

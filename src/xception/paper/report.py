@@ -1,0 +1,172 @@
+"""``report.md``, ``report.html`` and the CSV files of reproductions."""
+
+import base64
+import csv
+import html
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from xception.paper.report_content import Section, sections
+from xception.paper.report_tables import Table, claims_table
+from xception.paper.results import Results, read_results
+from xception.weights.atomic import replacing
+
+TITLE = "Xception, reproduced"
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:62rem;
+margin:2rem auto;padding:0 1rem}
+h1,h2,h3{line-height:1.2}h2{border-top:1px solid #ddd;padding-top:1rem;margin-top:2.5rem}
+table{border-collapse:collapse;font-size:13px;margin:1rem 0;display:block;overflow-x:auto}
+th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
+td{font-variant-numeric:tabular-nums}th{border-bottom:2px solid #888}
+figure{margin:1rem 0}figcaption{color:#555;font-size:13px}img{max-width:100%}
+p.first{background:#fdf3d8;padding:.6rem .8rem;border-left:4px solid #E69F00}
+"""
+
+
+def write_paper_report(directories: Sequence[Path], output: Path) -> list[Path]:
+    """Writes the report on reproductions: Markdown, one HTML page, CSVs, pictures.
+
+    Args:
+        directories: Made by ``xception reproduce``; several of one scale are taken together.
+        output: Where to.
+
+    Returns:
+        ``report.html``, ``report.md``, ``results.csv``, ``claims.csv``.
+
+    Raises:
+        InputError: A directory holds no reproduction, or a file is damaged.
+    """
+    found = read_results(directories)
+    output.mkdir(parents=True, exist_ok=True)
+    parts = [(results, sections(results, output / "figures")) for results in found]
+    every = [section for _, group in parts for section in group]
+    paths = [output / "report.html", output / "report.md"]
+    for path, text in zip(paths, (to_html(every), to_markdown(every, output)), strict=True):
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    paths += [output / "results.csv", output / "claims.csv"]
+    _write_csv(paths[2], _RESULT_COLUMNS, (row for results in found for row in _rows(results)))
+    tables = [(results.scale.name, claims_table(results)) for results in found]
+    heading = ("scale", *(tables[0][1].heading if tables else ()))
+    rows = ((scale, *row) for scale, table in tables for row in table.rows)
+    _write_csv(paths[3], heading, rows)
+    return paths
+
+
+def to_markdown(found: Sequence[Section], output: Path) -> str:
+    """The report as Markdown; pictures are files beside it.
+
+    Args:
+        found: Its sections.
+        output: The directory that it will lie in.
+    """
+    lines = [f"# {TITLE}", ""]
+    for section in found:
+        mark = "##" if section.name in ("first", "claims") else "###"
+        lines += [f"{mark} {section.title}", ""]
+        for paragraph in section.paragraphs:
+            lines += [paragraph.replace("\n", "  \n"), ""]
+        if section.table:
+            lines += [*_markdown_table(section.table), ""]
+        for path, caption in section.figures:
+            lines += [f"![{caption}]({Path(os.path.relpath(path, output)).as_posix()})", ""]
+    return "\n".join(lines)
+
+
+def to_html(found: Sequence[Section]) -> str:
+    """The report as one page with everything inside it."""
+    body = [f"<h1>{TITLE}</h1>"]
+    for section in found:
+        level = "h2" if section.name in ("first", "claims") else "h3"
+        body.append(f"<{level} id='{section.name}'>{html.escape(section.title)}</{level}>")
+        for i, paragraph in enumerate(section.paragraphs):
+            kind = " class='first'" if section.name == "first" and i == 0 else ""
+            text = html.escape(paragraph).replace("\n", "<br>")
+            body.append(f"<p{kind}>{text}</p>")
+        if section.table:
+            body.append(_html_table(section.table))
+        for path, caption in section.figures:
+            data = base64.b64encode(path.read_bytes()).decode()
+            text = html.escape(caption)
+            body.append(
+                f"<figure><img alt='{text}' src='data:image/svg+xml;base64,{data}'>"
+                f"<figcaption>{text}</figcaption></figure>"
+            )
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>{TITLE}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _markdown_table(table: Table) -> list[str]:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(table.heading), line(["---"] * len(table.heading)), *map(line, table.rows)]
+
+
+def _html_table(table: Table) -> str:
+    def line(cells: Iterable[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    rows = "".join(line(row, "td") for row in table.rows)
+    return f"<table><thead>{line(table.heading, 'th')}</thead><tbody>{rows}</tbody></table>"
+
+
+_RESULT_COLUMNS = (
+    "scale",
+    "data",
+    "variant",
+    "seed",
+    "state",
+    "top1",
+    "top5",
+    "loss",
+    "parameters",
+    "epochs",
+    "seconds",
+    "images_per_second",
+    "processor",
+    "gpus",
+    "commit",
+)
+
+
+def _rows(results: Results) -> Iterable[tuple[object, ...]]:
+    """One row for each cell that was begun."""
+    start = (results.scale.name, results.data)
+    blank = ("",) * (len(_RESULT_COLUMNS) - 5)
+    for variant in sorted(results.cells):
+        for cell in results.of(variant):
+            training, hardware = cell.summary["training"], cell.summary["hardware"]
+            yield (
+                *start,
+                variant,
+                cell.seed,
+                "finished",
+                *(cell.figure(name) for name in ("top1", "top5", "loss")),
+                cell.summary["parameters"],
+                training["epochs"],
+                training["seconds"],
+                training["images_per_second"],
+                hardware["processor"],
+                " + ".join(hardware["gpus"]),
+                cell.summary.get("commit"),
+            )
+    for (variant, seed), _ in sorted(results.failed.items()):
+        yield (*start, variant, seed, "failed", *blank)
+    for variant, seed in sorted(results.begun):
+        if (variant, seed) not in results.failed:
+            yield (*start, variant, seed, "unfinished", *blank)
+
+
+def _write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(heading)
+        writer.writerows(rows)

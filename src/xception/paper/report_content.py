@@ -1,0 +1,184 @@
+"""What the report says, section by section, before it becomes Markdown or HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xception.paper.architecture_drawing import draw_architecture
+from xception.paper.decision import RULE
+from xception.paper.drawing import save
+from xception.paper.items import Item, items, variants
+from xception.paper.module_drawing import draw_module, paper_modules
+from xception.paper.profile_plot import draw_profiles
+from xception.paper.report_tables import (
+    NOT_RUN,
+    Table,
+    claims_table,
+    item_table,
+    spectrum_answer,
+)
+from xception.paper.results import CellResult, Results
+from xception.paper.spectrum_plot import draw_spectrum
+
+_PROFILES = ("figure-6", "figure-9", "figure-10", "learning-rates")
+_OWN_DEVIATIONS = {
+    "table-1": "VGG-16 and ResNet-152 are cited, as in the paper; they are not trained.",
+    "figure-9": "Without residual connections the shortcuts' 1×1 convolutions are gone, and their "
+    "parameters with them.",
+    "order": "The spatial convolution works on the output channels when it comes second, which "
+    "changes the number of parameters a little.",
+    "table-3": "Steps on random pixels without a data loader, both networks in turns in one "
+    "process on one device; the paper's figures are of 60 GPUs together.",
+    "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it.",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """An item's part of the report.
+
+    Attributes:
+        name: The item.
+        title: Its heading.
+        paragraphs: Text.
+        table: Its numbers.
+        figures: Pictures as vectors, with their captions.
+    """
+
+    name: str
+    title: str
+    paragraphs: list[str] = field(default_factory=list)
+    table: Table | None = None
+    figures: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def sections(results: Results, figures: Path) -> list[Section]:
+    """The whole report of one scale: first page, claims, items.
+
+    Args:
+        results: What was found.
+        figures: Directory that the pictures are written into.
+    """
+    found = [_first_page(results), Section("claims", "Claims", [], claims_table(results))]
+    return found + [_section(results, item, figures) for item in items(results.scale).values()]
+
+
+def _first_page(results: Results) -> Section:
+    scale = results.scale
+    finished = sum(map(len, results.cells.values()))
+    counts = f"{finished} cells are finished"
+    if results.failed:
+        counts += f", {len(results.failed)} failed"
+    if results.begun:
+        counts += f", {len(results.begun)} are unfinished"
+    changed = results.manifest.get("overrides") or []
+    paragraphs = [
+        f"How much this can decide: {scale.decides}",
+        f"Scale {scale.name}, data set {results.data}. {counts}.",
+        *([f"Every recipe was changed by: {' '.join(changed)}"] if changed else []),
+        *(
+            f"Failed: {variant}, seed {seed}: {reason}"
+            for (variant, seed), reason in results.failed.items()
+        ),
+        f"The rule, written down before the runs: {RULE}",
+        "Published numbers stand beside ours for orientation. What was not run says so; no number "
+        "is taken over from the paper into ours.",
+    ]
+    return Section("first", f"Scale {scale.name}: {results.data}", paragraphs)
+
+
+def _section(results: Results, item: Item, figures: Path) -> Section:
+    paragraphs = []
+    if item.kind == "absent":
+        paragraphs.append(f"Not run: {item.absent}.")
+    elif item.kind == "drawing":
+        paragraphs.append("Drawn from the live module.")
+    elif item.kind == "cells":
+        cells = [cell for name in item.variants for cell in results.of(name)]
+        paragraphs.append(conditions(results.data, cells) if cells else _not_run(item, results))
+    else:
+        paragraphs.append(_speed_conditions(results))
+    answer = spectrum_answer(results) if item.name == "spectrum" else None
+    if answer:
+        paragraphs.append(answer)
+    if item.kind in ("cells", "speed"):
+        deviations = list(results.scale.deviations) if item.kind == "cells" else []
+        own = [_OWN_DEVIATIONS[item.name]] if item.name in _OWN_DEVIATIONS else []
+        paragraphs += ["Deviations from the paper: " + "; ".join(deviations) + "."] * bool(
+            deviations
+        )
+        paragraphs += own
+    section = Section(
+        item.name, f"{item.title} ({item.place})", paragraphs, item_table(results, item)
+    )
+    figure = _figure(results, item)
+    if figure is not None:
+        stem = item.name if item.kind == "drawing" else f"{results.scale.name}-{item.name}"
+        svg, _ = save(figure, figures, stem)
+        caption = item.title if item.kind == "drawing" else f"{item.title}; {results.data}. "
+        if item.kind == "cells":
+            caption += "Mean over seeds, the band or bar is one standard deviation."
+        section.figures.append((svg, caption))
+    return section
+
+
+def _not_run(item: Item, results: Results) -> str:
+    return f"{NOT_RUN.capitalize()}: `xception reproduce {item.name} --scale {results.scale.name}`."
+
+
+def conditions(data: str, cells: Sequence[CellResult]) -> str:
+    """Data, sizes, epochs, seeds, hardware and versions of some cells, in a paragraph."""
+
+    def among(values: Sequence[Any]) -> str:
+        return ", ".join(
+            sorted({str(value) for value in values}, key=lambda text: (len(text), text))
+        )
+
+    training = [cell.summary["training"] for cell in cells]
+    hardware = [_hardware(cell.summary["hardware"]) for cell in cells]
+    versions = [cell.summary["versions"].get("torch") for cell in cells]
+    seconds = sum(float(t["seconds"]) for t in training)
+    return (
+        f"Data: {data}, {among([t['train_images'] for t in training])} training and "
+        f"{among([cell.summary['evaluation']['images'] for cell in cells])} held-out images of "
+        f"{among([cell.keys['data'].get('image_size') for cell in cells])} pixels. "
+        f"Epochs: {among([t['epochs'] for t in training])} "
+        f"({among([t['steps'] for t in training])} steps of "
+        f"{among([cell.keys['data'].get('batch_size') for cell in cells])} images). "
+        f"Seeds: {among([cell.seed for cell in cells])}. Hardware: {among(hardware)}. "
+        f"torch {among(versions)}, commit {among([cell.summary.get('commit') for cell in cells])}. "
+        f"Training took {seconds:.0f} s in all."
+    )
+
+
+def _speed_conditions(results: Results) -> str:
+    if not results.speed:
+        return f"{NOT_RUN.capitalize()}: `xception reproduce table-3 --scale {results.scale.name}`."
+    speed = results.speed
+    sizes = " and ".join(f"{n:,} ({name})" for name, n in speed["measured_parameters"].items())
+    return (
+        "The parameters are those of the paper's networks. Speed was measured on the scale's "
+        f"networks of {sizes} parameters: {speed['rounds']} steps of {speed['batch_size']} images "
+        f"of {speed['image_size']} pixels on {speed['device']}, median. "
+        f"Hardware: {_hardware(speed['hardware'])}. torch {speed['versions'].get('torch')}."
+    )
+
+
+def _hardware(found: dict[str, Any]) -> str:
+    if found.get("gpus"):
+        return " + ".join(found["gpus"])
+    threads = found.get("threads")
+    return f"{found.get('processor')}, {threads} thread{'s' * (threads != 1)}"
+
+
+def _figure(results: Results, item: Item) -> Any:
+    if item.name == "figure-5":
+        return draw_architecture()
+    if item.kind == "drawing":
+        caption, module = paper_modules()[item.name]
+        return draw_module(module, caption)
+    if item.name in _PROFILES:
+        known = variants(results.scale)
+        return draw_profiles([(known[name].title, results.of(name)) for name in item.variants])
+    return draw_spectrum(results) if item.name == "spectrum" else None

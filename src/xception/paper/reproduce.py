@@ -1,0 +1,149 @@
+"""Runs items of the paper: cells, then table 3, then the report."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xception.errors import InputError
+from xception.paper.cells import Cell, plan_cells, run_cells, write_manifest
+from xception.paper.items import Item, choose_items
+from xception.paper.scales import Scale, find_scale
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        scale: The size.
+        items: What was asked for.
+        cells: What is trained for them.
+        output: The directory.
+        data: The data set's name.
+        data_root: Where it lies, if given.
+        overrides: Words such as ``--trainer.max_steps=2``, for every recipe.
+    """
+
+    scale: Scale
+    items: list[Item]
+    cells: list[Cell]
+    output: Path
+    data: str
+    data_root: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> list[str]:
+        """The overrides of every recipe."""
+        root = [f"--data.root={self.data_root}"] if self.data_root else []
+        return [*root, *self.overrides]
+
+
+def plan(
+    scale_name: str,
+    item_names: Sequence[str],
+    output: Path,
+    *,
+    seeds: int | None = None,
+    data_root: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """Finds out what is to be done; changes nothing.
+
+    Args:
+        scale_name: "digits", "cifar10" or "imagenet".
+        item_names: Items; all of them without any.
+        output: The directory.
+        seeds: Of every cell; by default the scale's own numbers.
+        data_root: Where the data lie.
+        overrides: Further ``--dotted.key=value`` words for every recipe.
+
+    Raises:
+        InputError: No such scale, item, key or folder.
+    """
+    scale = find_scale(scale_name)
+    if data_root is not None and scale.name == "digits":
+        raise InputError("the digits are embedded in scikit-learn: leave --data-root out")
+    if data_root is not None and not Path(data_root).expanduser().is_dir():
+        raise InputError(f"--data-root {data_root}: there is no such folder")
+    chosen = choose_items(scale, item_names)
+    cells = plan_cells(scale, chosen, output, seeds)
+    root = str(Path(data_root).expanduser()) if data_root is not None else None
+    made = Plan(scale, chosen, cells, output, data_name(scale, root), root, normalized(overrides))
+    for recipe in {cell.variant.recipe: cell for cell in cells}.values():
+        recipe.recipe(made.words)  # a wrong key is told before anything is written
+    return made
+
+
+def normalized(words: Sequence[str]) -> list[str]:
+    """Overrides in one writing, so that equal ones compare equal.
+
+    Example:
+        >>> normalized(["--trainer.max_steps", "2"])
+        ['--trainer.max_steps=2']
+    """
+    from xception.recipes.load import split_overrides
+
+    return [f"--{key}={value}" for key, value in sorted(split_overrides(list(words)).items())]
+
+
+def data_name(scale: Scale, root: str | None) -> str:
+    """What the report calls the data: an image folder in CIFAR-10's place is not CIFAR-10 itself.
+
+    Args:
+        scale: The scale.
+        root: Where the data lie.
+    """
+    train = Path(root) / "train" if root is not None else None
+    if scale.name != "cifar10" or train is None or not train.is_dir():
+        return scale.data
+    endings = (path.suffix.lower() for path in train.glob("*/*") if path.is_file())
+    ending = next(endings, "").removeprefix(".")
+    kind = {"jpg": "JPEG", "jpeg": "JPEG"}.get(ending, ending.upper() or "image folder")
+    return f"{scale.data}, {kind}"
+
+
+def reproduce(made: Plan, say: Callable[[str], None] = print) -> bool:
+    """Carries a plan out and writes the report.
+
+    Args:
+        made: From ``plan``.
+        say: Takes a line about each cell.
+
+    Returns:
+        Whether every cell is finished, here or by another process that is still at it.
+
+    Raises:
+        InputError: Wrong data, or a directory of something else.
+        RunInterrupted: The user stopped it; everything finished stays.
+    """
+    from xception.paper.report import write_paper_report
+    from xception.paper.speed import measure_speed, speed_path, write_speed
+
+    write_manifest(made.output, _manifest(made))
+    failed = False
+    for number, (cell, outcome) in enumerate(run_cells(made.cells, made.words), 1):
+        failed |= outcome == "failed"
+        reason = f": {cell.failure}" if outcome == "failed" else ""
+        say(f"[{number}/{len(made.cells)}] {cell.name}: {outcome}{reason}")
+    if any(item.kind == "speed" for item in made.items) and not speed_path(made.output).exists():
+        say("table 3: measuring the speed of both networks in turns")
+        write_speed(made.output, measure_speed(made.scale, made.words))
+    for item in made.items:
+        if item.kind == "absent":
+            say(f"{item.name}: not run: {item.absent}")
+    page, *_ = write_paper_report([made.output], made.output)
+    say(f"report: {page}")
+    return not failed
+
+
+def _manifest(made: Plan) -> dict[str, Any]:
+    return {
+        "scale": made.scale.name,
+        "data": made.data,
+        "data_root": made.data_root,
+        "overrides": made.overrides,
+        "command": " ".join(["xception", *sys.argv[1:]]),
+    }

@@ -1,0 +1,160 @@
+"""What the cells of one or several directories left behind."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xception.errors import InputError
+from xception.paper.cells import read_manifest
+from xception.paper.scales import Scale, find_scale
+from xception.paper.speed import speed_path
+from xception.paper.statistics import PairedComparison, Spread, compare_paired, spread
+from xception.training.metrics_file import read_rows
+
+Row = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell.
+
+    Attributes:
+        variant: What was trained.
+        seed: Its seed.
+        path: Its run directory.
+        summary: ``summary.json``.
+        keys: The recipe, nested.
+        profile: The rows of ``metrics.csv``.
+    """
+
+    variant: str
+    seed: int
+    path: Path
+    summary: dict[str, Any]
+    keys: dict[str, Any]
+    profile: list[Row]
+
+    def figure(self, name: str) -> float | None:
+        """A figure of the final evaluation, such as "top1"; None if there is none."""
+        value = self.summary["evaluation"].get(name)
+        return None if value is None else float(value)
+
+
+@dataclass
+class Results:
+    """All that was found for one scale and data set.
+
+    Attributes:
+        scale: The scale.
+        data: The data set's name.
+        manifest: Of the first directory.
+        cells: Finished ones: variant to seed to result.
+        failed: Variant and seed to the reason.
+        begun: Variant and seed of cells that are neither finished nor failed.
+        speed: The content of ``speed.json``, if table 3 was measured.
+        directories: Where all of it came from.
+    """
+
+    scale: Scale
+    data: str
+    manifest: dict[str, Any]
+    cells: dict[str, dict[int, CellResult]] = field(default_factory=dict)
+    failed: dict[tuple[str, int], str] = field(default_factory=dict)
+    begun: list[tuple[str, int]] = field(default_factory=list)
+    speed: dict[str, Any] | None = None
+    directories: list[Path] = field(default_factory=list)
+
+    def of(self, variant: str) -> list[CellResult]:
+        """The finished cells of a variant, by seed."""
+        return [cell for _, cell in sorted(self.cells.get(variant, {}).items())]
+
+    def values(self, variant: str, name: str = "top1") -> list[float]:
+        """A figure of each finished cell."""
+        found = (cell.figure(name) for cell in self.of(variant))
+        return [value for value in found if value is not None]
+
+    def spread(self, variant: str, name: str = "top1") -> Spread | None:
+        """Mean and deviation over seeds; None if nothing was run."""
+        values = self.values(variant, name)
+        return spread(values) if values else None
+
+    def compare(self, ours: str, theirs: str, name: str = "top1") -> PairedComparison | None:
+        """Ours minus theirs over the seeds that both have; None without any."""
+        seeds = sorted(self.cells.get(ours, {}).keys() & self.cells.get(theirs, {}).keys())
+        pairs = [
+            (a, b)
+            for seed in seeds
+            if (a := self.cells[ours][seed].figure(name)) is not None
+            and (b := self.cells[theirs][seed].figure(name)) is not None
+        ]
+        return compare_paired(*map(list, zip(*pairs, strict=True))) if pairs else None
+
+
+def read_results(directories: Sequence[Path]) -> list[Results]:
+    """Reads the directories of reproductions.
+
+    Args:
+        directories: Each made by ``xception reproduce``. Those of the same scale, data set and
+            overrides are one reproduction whose seeds were spread over machines.
+
+    Returns:
+        One result for each scale and data set.
+
+    Raises:
+        InputError: A directory holds no reproduction, a file is damaged, or a cell is there twice.
+    """
+    found: dict[str, Results] = {}
+    for directory in directories:
+        manifest = read_manifest(directory)
+        data = str(manifest.get("data", ""))
+        key = json.dumps([manifest["scale"], data, manifest.get("overrides")])
+        if key not in found:
+            found[key] = Results(find_scale(str(manifest["scale"])), data, manifest)
+        results = found[key]
+        results.directories.append(directory)
+        if speed_path(directory).exists():
+            results.speed = _json(speed_path(directory))
+        for path in sorted(directory.glob("cells/*/seed-*")):
+            _read_cell(results, path)
+    return list(found.values())
+
+
+def _read_cell(results: Results, path: Path) -> None:
+    seed_text = path.name.removeprefix("seed-").removesuffix(".failed.json")
+    if not seed_text.isdigit():
+        return
+    variant, seed = path.parent.name, int(seed_text)
+    if path.name.endswith(".failed.json"):
+        results.failed[variant, seed] = str(_json(path)["reason"])
+    elif not (path / "summary.json").exists():
+        if (path / "recipe.yaml").exists():
+            results.begun.append((variant, seed))
+    elif seed in results.cells.get(variant, {}):
+        other = results.cells[variant][seed].path
+        raise InputError(f"{other} and {path} are the same cell; report on one of them")
+    else:
+        metrics = path / "metrics.csv"
+        try:
+            keys = yaml.safe_load((path / "recipe.yaml").read_text())
+            profile = read_rows(metrics) if metrics.exists() else []
+        except (yaml.YAMLError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"a file of the run {path} is damaged: {reason}") from None
+        summary = _json(path / "summary.json")
+        results.cells.setdefault(variant, {})[seed] = CellResult(
+            variant, seed, path, summary, keys, profile
+        )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it holds no mapping")
+    return content
