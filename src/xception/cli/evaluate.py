@@ -1,4 +1,4 @@
-"""``xception evaluate MODEL DATA``: top-1, top-5 and loss; single model, single crop."""
+"""``xception evaluate MODEL DATA``: top-1, top-5 and loss, or MAP@k; one model, one crop."""
 
 import json
 import sys
@@ -18,7 +18,8 @@ SUMMARY = "top-1, top-5 and loss of a model on a data set"
 DESCRIPTION = """\
 Evaluates a trained model on labelled images: single model, single crop, each image once. Images
 that can't be read are listed and in no figure; the exit code is then 1. ImageNet's blacklist is
-left out where it is at hand, as in the paper, and the figures on all images are given too."""
+left out where it is at hand, as in the paper, and the figures on all images are given too.
+Images with several labels are evaluated by MAP@k, with class weights if given."""
 
 CLASSES_SHOWN = 10  # the weakest, in the table
 SKIPPED_SHOWN = 20
@@ -39,13 +40,20 @@ def main(arguments: Sequence[str]) -> int:
         require_table(output, overwrite=options.overwrite)
 
     from xception.cli.labelled_data import open_labelled_data
+    from xception.cli.map_evaluation import chosen_k, evaluate_by_map, refuse_other_options
     from xception.cli.progress import progress_bar
+    from xception.data.sources import require_one_label
     from xception.inference.devices import choose_device
     from xception.inference.scoring import evaluate
     from xception.weights.files import open_model
 
     loaded = open_model(options.model, weights=options.weights)
-    source = open_labelled_data(options.data, options.split, options.data_root)
+    labelled = open_labelled_data(options.data, options.split, options.data_root)
+    k = chosen_k(options.metric, labelled)
+    refuse_other_options(options, k)
+    if k is not None:
+        return evaluate_by_map(options, loaded, labelled, k)
+    source = require_one_label(labelled)
     started, done = time.perf_counter(), 0
 
     with progress_bar(Console(stderr=True), len(source)) as advance:
@@ -127,8 +135,28 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
     add(
         "data",
         type=str,
-        help="Data set (digits, imagenet, cifar10, …), folder, recipe or run directory.",
+        help="Data set (digits, imagenet, cifar10, …), folder, label table, recipe, run directory.",
     )
+    add(
+        "--metric",
+        type=str | None,
+        help="accuracy (top-1, top-5, loss) or map@K, such as map@100. Default: accuracy for "
+        "images with one label, map@100 for images with several.",
+    )
+    add("--class-weights", type=str, help="map@K: file of class weights, CSV class,weight or JSON.")
+    add(
+        "--reading",
+        type=Literal["image", "class"],
+        default="image",
+        help="map@K: average precision averaged per image or per class.",
+    )
+    add(
+        "--unannotated",
+        type=Literal["masked", "negative"],
+        default="masked",
+        help="map@K: predictions outside an image's annotated classes are left out, or wrong.",
+    )
+    add("--class-table", type=str, help="map@K: CSV file for a row for each class.")
     add(
         "--weights",
         type=Literal["polyak", "raw"],

@@ -15,9 +15,9 @@ def open_labelled_data(
     """Opens the images and labels to evaluate on.
 
     Args:
-        data: A name of ``data_names()``; a label table, or a folder of them; a folder (all its images, or its ``val/`` beside
-            ``train/``); a shipped recipe, a recipe's YAML file or a run directory (the images that
-            it holds out, with its seed).
+        data: A name of ``data_names()``; a label table, or a folder of them; a folder (all its
+            images, or its ``val/`` beside ``train/``); a shipped recipe, a recipe's YAML file or a
+            run directory (the images that it holds out, with its seed).
         split: Which part of them.
         root: Where a named data set lies; in the place of the recipe's ``data.root``.
 

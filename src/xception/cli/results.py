@@ -22,7 +22,11 @@ def print_results(run: RunDirectory) -> None:
     for name, value in found.items():
         if name.startswith("top") and value is not None:
             table.add_row(f"top-{name[3:]} accuracy", f"{value:.4f}")
-    table.add_row("loss", f"{found['loss']:.4f}" if found["loss"] is not None else "none")
+    if "map" in found:
+        value = "undefined" if found["map"] is None else f"{found['map']:.4f}"
+        table.add_row(f"MAP@{found['k']}, per {found['reading']}", value)
+    else:
+        table.add_row("loss", f"{found['loss']:.4f}" if found["loss"] is not None else "none")
     if found["skipped"]:
         table.add_row("unreadable, left out", str(found["skipped"]))
     if training["unreadable"]:

@@ -18,7 +18,7 @@ def data_names() -> list[str]:
     """
     from xception.data.stock import STOCK
 
-    return ["digits", "digit-scenes", "imagenet", *sorted(STOCK)]
+    return ["digits", "digit-scenes", "imagenet", "open-images", *sorted(STOCK)]
 
 
 def open_source(
@@ -32,9 +32,9 @@ def open_source(
     """Opens one split of a data set.
 
     Args:
-        data: ``"digits"`` and ``"digit-scenes"`` (embedded), ``"imagenet"``, the name of one of
-            torchvision's stock sets (``"cifar10"``, …: see ``data_names``), ``"folder"`` (then
-            ``root`` is the folder),
+        data: ``"digits"`` and ``"digit-scenes"`` (embedded), ``"imagenet"``, ``"open-images"``,
+            the name of one of torchvision's stock sets (``"cifar10"``, …: see ``data_names``),
+            ``"folder"`` (then ``root`` is the folder),
             ``"multi-label"`` (then ``root`` is a folder of label tables, or one table), or the path
             of such a folder or table.
         split: The images to train on, or those held out.
@@ -66,6 +66,15 @@ def open_source(
                 "train/ and val/"
             )
         return open_imagenet(root, split)
+    if data == "open-images":
+        from xception.data.open_images import open_images
+
+        if root is None:
+            raise InputError(
+                "Open Images needs to know where it lies: give data.root, the folder that holds "
+                "class-descriptions.csv, the labels, train/ and validation/"
+            )
+        return open_images(root, split)
     if data in STOCK:
         return open_stock(data, split, root=root)
     folder = data

@@ -23,13 +23,14 @@ class ImageData(lightning.LightningDataModule):
     """Images to train on and to evaluate on, as batches.
 
     Args:
-        name: Data set: "digits" and "digit-scenes" (embedded), "imagenet", a stock set of
-            torchvision ("cifar10", "cifar100", "fashion-mnist", "flowers102", "food101", …),
-            "folder" (a class to an image), or "multi-label" (several).
+        name: Data set: "digits" and "digit-scenes" (embedded), "imagenet", "open-images", a
+            stock set of torchvision ("cifar10", "cifar100", "fashion-mnist", "flowers102",
+            "food101", …), "folder" (a class to an image), or "multi-label" (several).
         root: Where the data lie. For "folder": train/<class> and val/<class>, or <class> alone;
             for "multi-label": classes.txt beside label tables train and validation (.csv, .jsonl,
-            .parquet), or a single table; for "imagenet": train/ and val/; for a stock set: its
-            download folder, or a folder with train/<class> and test/<class>.
+            .parquet), or a single table; for "imagenet": train/ and val/; for "open-images": see
+            `xception.data.open_images`; for a stock set: its download folder, or a folder with
+            train/<class> and test/<class>.
         validation_fraction: Share of each class that is held out of a folder without val/ or test/,
             or of the rows of a single label table.
         image_size: Height and width of the network's input, in pixels.

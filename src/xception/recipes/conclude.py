@@ -4,12 +4,20 @@ import sys
 import time
 from typing import Any
 
-from xception.inference import Evaluation, evaluate, store_evaluation
+from xception.data.sources import require_one_label
+from xception.inference import (
+    Evaluation,
+    MapEvaluation,
+    evaluate,
+    evaluate_map,
+    store_evaluation,
+)
 from xception.recipes.load import Recipe
 from xception.training.environment import commit, hardware, peak_memory_bytes, versions
 from xception.training.fit import Trained
 from xception.training.report import write_report
 from xception.training.run_directory import RunDirectory
+from xception.training.validation import MeanAveragePrecision
 from xception.weights.files import save_model
 
 
@@ -36,33 +44,51 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
             "commit": commit(),
         },
     )
-    evaluation = evaluate(
-        model,
-        data.evaluation_source,
-        data.preprocessing,
-        class_names=data.class_names,
-        batch_size=data.evaluation_batch_size,
-    )
-    store_evaluation(directory.evaluation, evaluation, data.evaluation_source, data.preprocessing)
+    evaluation: Evaluation | MapEvaluation
+    if isinstance(run.classifier.validation, MeanAveragePrecision):
+        metric = run.classifier.validation.map
+        evaluation = evaluate_map(
+            model,
+            data.evaluation_source,
+            data.preprocessing,
+            k=metric.k,
+            class_weights=metric.class_weights,
+            reading=metric.reading,
+            unannotated=metric.unannotated,
+            class_names=data.class_names,
+            batch_size=data.evaluation_batch_size,
+        )
+    else:
+        held_out = require_one_label(data.evaluation_source)
+        evaluation = evaluate(
+            model,
+            held_out,
+            data.preprocessing,
+            class_names=data.class_names,
+            batch_size=data.evaluation_batch_size,
+        )
+        store_evaluation(directory.evaluation, evaluation, held_out, data.preprocessing)
     summary = summarize(recipe, trained, evaluation, started)
     directory.write_summary(summary)
     write_report(directory.path)
 
 
 def summarize(
-    recipe: Recipe, trained: Trained, evaluation: Evaluation, started: float
+    recipe: Recipe, trained: Trained, found: Evaluation | MapEvaluation, started: float
 ) -> dict[str, Any]:
     """The content of ``summary.json``."""
     run = trained.run
     samples = trained.trainer.global_step * run.data.batch_size
     seconds = trained.metrics.elapsed()
+    whole = found if isinstance(found, Evaluation) else None
+    kept = found if whole is None else whole.without_blacklisted()
     return {
         "recipe": recipe.name,
         "model": recipe.keys["model"]["name"],
         "parameters": sum(p.numel() for p in run.classifier.model.parameters()),
-        "evaluation": evaluation.without_blacklisted().figures(),
+        "evaluation": kept.figures(),
         "evaluation_with_blacklisted": (
-            None if evaluation.blacklisted is None else evaluation.figures()
+            None if whole is None or whole.blacklisted is None else whole.figures()
         ),
         "training": {
             "epochs": trained.trainer.current_epoch,

@@ -11,6 +11,7 @@ from torch import nn
 from xception.data.module import ImageData
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, RunFailedError
+from xception.metrics import load_class_weights
 from xception.models.freezing import freeze
 from xception.models.parameter_groups import parameter_groups
 from xception.models.registry import create_model
@@ -26,8 +27,10 @@ from xception.recipes.schema import (
 from xception.training.checkpoints import LAST, newest_checkpoint
 from xception.training.classifier import Classifier
 from xception.training.fit import Run, fit, prepare
+from xception.training.losses import MULTI_LABEL_LOSSES, Loss
 from xception.training.optimizers import scaled_learning_rate
 from xception.training.run_directory import RunDirectory
+from xception.training.validation import MeanAveragePrecision
 from xception.weights.description import ModelDescription
 from xception.weights.files import read_description
 from xception.weights.transfer import load_backbone
@@ -146,13 +149,16 @@ def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Class
     schedule = recipe.group("schedule")
     loss = recipe.group("loss")
     build_schedule = builders("schedule")[schedule.pop("name")]
-    build_loss = builders("loss")[loss.pop("name")]
+    loss_name = loss.pop("name")
+    _require_fitting_loss(loss_name, data)
+    build_loss = builders("loss")[loss_name]
     training = recipe.group("training")
     try:
+        loss_function = build_loss(**loss)
         return Classifier(
             model,
             data.preprocessing,
-            build_loss(**loss),
+            loss_function,
             build_optimizer=lambda groups: optimizer(groups, **keys),
             parameter_groups=parameter_groups(
                 model, weight_decay=shared.weight_decay, layer_decay=shared.layer_decay
@@ -167,9 +173,35 @@ def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Class
             seed=recipe.keys["seed"],
             channels_last=training["channels_last"],
             compile=training["compile"],
+            validation=build_map(recipe, data, loss_function) if data.multi_label else None,
         )
     except ValueError as error:  # a value out of its range; the message names the key
         raise InputError(str(error)) from None
+
+
+def build_map(recipe: Recipe, data: ImageData, loss: Loss) -> MeanAveragePrecision:
+    """What multi-label images are validated by.
+
+    Raises:
+        InputError: k is above the number of classes, or the class weights are no such file.
+    """
+    keys = recipe.group("map")
+    weights = keys.pop("class_weights")
+    return MeanAveragePrecision(
+        loss,
+        data.num_classes,
+        class_weights=load_class_weights(weights, data.class_names) if weights else None,
+        **keys,
+    )
+
+
+def _require_fitting_loss(name: str, data: ImageData) -> None:
+    if data.multi_label != (name in MULTI_LABEL_LOSSES):
+        count, other = ("several labels", "sigmoid") if data.multi_label else ("a label", "softmax")
+        raise InputError(
+            f"loss.name is {name}, and each image of these data has {count}; set loss.name to "
+            f"{other}"
+        )
 
 
 def is_first_process() -> bool:

@@ -2,7 +2,8 @@
 
 ``model.*`` are the arguments of the model that ``model.name`` names, ``data.*`` those of
 `xception.data.module.ImageData`, ``optimizer.*``, ``schedule.*`` and ``loss.*`` those of the
-function that their ``name`` names, ``trainer.*`` those of Lightning's ``Trainer``.
+function that their ``name`` names, ``map.*``, ``polyak.*`` and ``training.*`` those of the classes
+here, ``trainer.*`` those of Lightning's ``Trainer``.
 """
 
 from dataclasses import dataclass
@@ -72,6 +73,25 @@ class PolyakKeys:
     """
 
     decay: float | None = 0.9999
+
+
+@dataclass
+class MapKeys:
+    """How images with several labels are evaluated; of no effect on those with one.
+
+    Args:
+        k: Predictions scored per image, at most the number of classes (MAP@k; 100 in the paper).
+        class_weights: File of class weights: CSV with the header class,weight, or a JSON object.
+            null: equal weights.
+        reading: Average precision averaged per "image" or per "class".
+        unannotated: Predictions of classes that were not annotated in an image: "masked" takes them
+            out before the k best are chosen, "negative" counts them as wrong.
+    """
+
+    k: int = 100
+    class_weights: str | None = None
+    reading: Literal["image", "class"] = "image"
+    unannotated: Literal["masked", "negative"] = "masked"
 
 
 @dataclass
@@ -164,6 +184,7 @@ def recipe_parser(names: dict[str, str], prog: str = "xception train") -> Argume
         help="Height and width of the network's input, in pixels. null: those that the weights of "
         "model.weights were trained on, else 299.",
     )
+    parser.add_class_arguments(MapKeys, "map")
     parser.add_class_arguments(PolyakKeys, "polyak")
     parser.add_class_arguments(TrainingKeys, "training")
     parser.add_class_arguments(Trainer, "trainer", skip={"default_root_dir"})

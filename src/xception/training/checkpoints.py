@@ -1,10 +1,10 @@
 """Checkpoints that survive a kill at any moment, and the choice of the one to go on from.
 
 ``last.ckpt`` is the newest, ``previous.ckpt`` the one before it, ``best.ckpt`` the one with the
-best validation top-1. A file is written under another name in the same directory, flushed to the
-device and renamed: under its own name it is always whole. ``last`` and ``previous`` are never both
-absent once the first has been written. Files are never changed, so one may carry two names (hard
-links).
+best validation top-1, or MAP@k where images have several labels. A file is written under another
+name in the same directory, flushed to the device and renamed: under its own name it is always
+whole. ``last`` and ``previous`` are never both absent once the first has been written. Files are
+never changed, so one may carry two names (hard links).
 """
 
 import os
@@ -106,9 +106,9 @@ class ExactCheckpoints(pl.Callback):
         self.directory = directory
         self.every_steps = every_steps
         self.description = description
-        self.best_top1: float | None = None
+        self.best: float | None = None
         self.best_step = 0
-        self.saved_step = -1
+        self.saved_step = 0
 
     def save(self, trainer: pl.Trainer) -> None:
         """Writes ``last.ckpt``; the one it replaces becomes ``previous.ckpt``."""
@@ -122,10 +122,15 @@ class ExactCheckpoints(pl.Callback):
         if trainer.is_global_zero and self.best_step == trainer.global_step:
             name_again(last, self.directory / BEST)
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Notes the step that the run goes on from; Lightning sets its own only later."""
+        self.saved_step = checkpoint["global_step"]
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Repeats the naming of the best one, should a kill have come between the two."""
-        self.saved_step = trainer.global_step
-        if trainer.is_global_zero and self.best_step == trainer.global_step > 0:
+        if trainer.is_global_zero and self.best_step == self.saved_step > 0:
             name_again(Path(str(trainer.ckpt_path)), self.directory / BEST)
 
     def on_train_batch_end(
@@ -147,9 +152,10 @@ class ExactCheckpoints(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves after validation."""
-        top1 = trainer.callback_metrics.get("validation_top1")
-        if top1 is not None and (self.best_top1 is None or float(top1) > self.best_top1):
-            self.best_top1, self.best_step = float(top1), trainer.global_step
+        measured = trainer.callback_metrics
+        figure = measured.get("validation_map", measured.get("validation_top1"))
+        if figure is not None and (self.best is None or float(figure) > self.best):
+            self.best, self.best_step = float(figure), trainer.global_step
         self.save(trainer)
 
     def on_save_checkpoint(
@@ -160,9 +166,9 @@ class ExactCheckpoints(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far and its step."""
-        return {"best_top1": self.best_top1, "best_step": self.best_step}
+        return {"best": self.best, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes them back."""
-        self.best_top1 = state_dict["best_top1"]
+        self.best = state_dict["best"]
         self.best_step = state_dict["best_step"]

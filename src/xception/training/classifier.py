@@ -10,8 +10,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from xception.data.loading import Batch
 from xception.data.preprocessing import Preprocessing
@@ -19,8 +17,7 @@ from xception.errors import RunFailedError
 from xception.training.losses import Loss
 from xception.training.optimizers import Groups, set_learning_rate
 from xception.training.schedules import Position, Schedule
-
-IGNORED = -1  # the label of padding and of unreadable images
+from xception.training.validation import MeanAveragePrecision, TopAccuracy
 
 
 class Classifier(pl.LightningModule):
@@ -29,7 +26,7 @@ class Classifier(pl.LightningModule):
     Args:
         model: (N, 3, H, W) float in [-1, 1] → logits (N, num_classes).
         preprocessing: Normalises the uint8 batches, on the device that the model is on.
-        loss: Logits and labels to a scalar.
+        loss: Logits and labels (or the targets of a multi-label batch) to a scalar.
         build_optimizer: Makes the optimizer from parameter groups.
         parameter_groups: The model's parameters in groups with their weight decay.
         learning_rate: The initial learning rate, already scaled to the batch.
@@ -40,6 +37,7 @@ class Classifier(pl.LightningModule):
         seed: Seeds every step's random numbers.
         channels_last: Whether images and weights are laid out channels last.
         compile: Whether the forward pass goes through ``torch.compile``.
+        validation: What is measured on held-out images; ``None``: top-1 and top-5 accuracy.
     """
 
     def __init__(
@@ -58,6 +56,7 @@ class Classifier(pl.LightningModule):
         seed: int = 0,
         channels_last: bool = False,
         compile: bool = False,
+        validation: MeanAveragePrecision | TopAccuracy | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -75,10 +74,7 @@ class Classifier(pl.LightningModule):
         self.total_samples = total_samples
         self.seed = seed
         num_classes = int(getattr(model, "num_classes"))  # noqa: B009 - nn.Module types it as Tensor
-        self.top5 = min(5, num_classes)
-        self.validation_loss = MeanMetric()
-        self.validation_top1 = MulticlassAccuracy(num_classes, top_k=1, average="micro")
-        self.validation_top5 = MulticlassAccuracy(num_classes, top_k=self.top5, average="micro")
+        self.validation = validation or TopAccuracy(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of uint8 images (N, 3, S, S)."""
@@ -131,7 +127,8 @@ class Classifier(pl.LightningModule):
         Raises:
             RunFailedError: The loss is NaN or infinite.
         """
-        loss = self.loss(self(batch.images), batch.labels)
+        wanted = batch.labels if batch.targets is None else batch.targets
+        loss = self.loss(self(batch.images), wanted)
         if not math.isfinite(loss.item()):
             rate = self.current_learning_rate(self.trainer.global_step)
             raise RunFailedError(
@@ -142,22 +139,13 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begins a new count."""
-        for metric in (self.validation_loss, self.validation_top1, self.validation_top5):
-            metric.reset()
+        self.validation.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts one batch; padding and unreadable images are left out."""
-        counted = batch.labels != IGNORED
-        logits = self(batch.images)[counted].float()
-        labels = batch.labels[counted]
-        if len(labels):
-            loss = nn.functional.cross_entropy(logits, labels)
-            self.validation_loss.update(loss, weight=len(labels))
-            self.validation_top1.update(logits, labels)
-            self.validation_top5.update(logits, labels)
+        self.validation.update(self(batch.images), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Publishes the figures, over all devices, under their names in ``metrics.csv``."""
-        self.log("validation_loss", self.validation_loss.compute())
-        self.log("validation_top1", self.validation_top1.compute(), prog_bar=True)
-        self.log("validation_top5", self.validation_top5.compute())
+        for name, figure in self.validation.figures().items():
+            self.log(name, figure, prog_bar=name in ("validation_top1", "validation_map"))

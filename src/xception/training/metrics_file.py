@@ -26,6 +26,7 @@ COLUMNS = (
     "validation_loss",
     "validation_top1",
     "validation_top5",
+    "validation_map",
     "images_per_second",
     "elapsed_seconds",
 )
@@ -75,9 +76,14 @@ class MetricsFile(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Cuts the file back to where the run stands."""
         self._started = self._window_started = time.monotonic()
-        self._seen_step = trainer.global_step
         if trainer.is_global_zero:
             cut_rows(self.path, self.rows)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Notes the step that the run goes on from."""
+        self._seen_step = checkpoint["global_step"]
 
     def on_train_batch_end(
         self,
@@ -118,11 +124,10 @@ class MetricsFile(pl.Callback):
         """Writes the validation row."""
         if trainer.sanity_checking:
             return
-        names = ("validation_loss", "validation_top1", "validation_top5")
         figures = {
             name: float(trainer.callback_metrics[name])
-            for name in names
-            if name in trainer.callback_metrics
+            for name in COLUMNS
+            if name.startswith("validation_") and name in trainer.callback_metrics
         }
         self._append(trainer, pl_module, figures)
         self._window_started, self._window_samples = time.monotonic(), 0

@@ -88,6 +88,7 @@ def training_charts(rows: Sequence[Row], top_k: int = 5) -> list[tuple[str, str]
             "share of the images",
             [("validation_top1", "top-1"), ("validation_top5", f"top-{top_k}")],
         ),
+        ("MAP@k on the held-out images", "", [("validation_map", "MAP")]),
         ("Learning rate", "", [("learning_rate", "")]),
     ):
         known = [(points(rows, name), name, text) for name, text in curves]

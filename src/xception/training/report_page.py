@@ -86,6 +86,10 @@ def _figures(record: RunRecord) -> str:
     cards: list[tuple[str, str, str]] = []
     if record.evaluation:
         cards += _accuracy_cards(record.evaluation)
+    found = record.summary.get("evaluation")
+    if isinstance(found, dict) and isinstance(found.get("map"), float):
+        note = f"per {found.get('reading')}"
+        cards.append((f"MAP@{found.get('k')}", f"{found['map']:.4f}", note))
     training = record.summary.get("training")
     measured = training if isinstance(training, dict) else {}
     for facts, key, label in (

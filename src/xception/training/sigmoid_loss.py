@@ -70,7 +70,7 @@ class _DenseSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None, None]:
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
@@ -88,7 +88,7 @@ class _Gathered(torch.autograd.Function):
         return logits.detach()[rows, class_ids]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None, None]:
         rows, class_ids = ctx.saved_tensors
         gradient = scale.new_zeros(ctx.shape)

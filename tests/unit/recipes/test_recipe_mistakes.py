@@ -22,6 +22,12 @@ SENTENCES = {
     "digits-xception --trainer.max_epochs null": "give trainer.max_epochs or trainer.max_steps",
     "digits-xception --trainer.precision half": "recipe key 'trainer.precision'",
     "digits-xception --resume --overwrite": "choose one",
+    "digits-xception --loss.name sigmoid": "each image of these data has a label; .* to softmax",
+    "digit-scenes-xception --loss.name softmax --loss.reduction sum": "no recipe key 'loss.reduc",
+    "digit-scenes-xception --map.k 11": "k=11 is not between 1 and the number of classes, 10",
+    "digit-scenes-xception --map.class_weights nowhere.csv": "cannot read the class weights",
+    "jft-xception": "'multi-label' needs data.root",
+    "open-images-xception": "Open Images needs to know where it lies",
     "finetune": "name them, e.g. --model.weights",
     "": "which recipe",
 }
