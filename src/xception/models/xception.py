@@ -68,6 +68,9 @@ class Xception(nn.Module):
         output_stride: Pixels of the image for one of the last feature map: 32, or 16 or 8 by
             dilation (times a half for stem_strides (1, 1)).
         features_only: The output is a list of feature maps, and there is no head.
+        fused: Whether convolutions run in the fused GPU kernels: True, False, or "auto" (where the
+            device and the layers allow it). The same weights, the same function; it is no part of
+            ``arguments``. Off by default until it has been measured on a GPU.
         numerics: "keras" (TF-SAME pooling, eps 1e-3, momentum 0.01) or "timm" (pooling padded by 1,
             eps 1e-5, momentum 0.1).
 
@@ -108,6 +111,7 @@ class Xception(nn.Module):
         drop_path: float = 0.0,
         output_stride: Literal[8, 16, 32] = 32,
         features_only: bool = False,
+        fused: bool | Literal["auto"] = False,
         numerics: Numerics = "keras",
     ) -> None:
         super().__init__()
@@ -115,6 +119,7 @@ class Xception(nn.Module):
         self.num_classes = check_integer("num_classes", num_classes, at_least=0)
         self.numerics = check_choice("numerics", numerics, ["keras", "timm"])
         self.features_only = check_flag("features_only", features_only)
+        self.fused = check_choice("fused", fused, [True, False, "auto"])
         check_flag("residual", residual)
         check_choice("order", order, ["depthwise-first", "pointwise-first"])
         check_choice("output_stride", output_stride, [8, 16, 32])
@@ -215,11 +220,25 @@ class Xception(nn.Module):
         check_images(images, self.in_channels, self.minimum_input_size)
         if self.features_only:
             return self.forward_intermediates(images)
+        fused = self._fused_features(images)
+        if fused is not None:
+            return self.head(fused)
         return self.head(self.exit_flow(self.middle_flow(self.entry_flow(images))))
+
+    def _fused_features(self, images: Tensor) -> Tensor | None:
+        if not self.fused or (self.fused == "auto" and not images.is_cuda):
+            return None
+        from xception.kernels.flow import fused_features
+        from xception.kernels.support import takes_fused_path
+
+        return fused_features(self, images) if takes_fused_path(self, images, self.fused) else None
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Maps images to the last feature map, (N, 2048, H / 32, W / 32)."""
         check_images(images, self.in_channels, self.minimum_input_size)
+        fused = self._fused_features(images)
+        if fused is not None:
+            return fused
         return self.exit_flow(self.middle_flow(self.entry_flow(images)))
 
     def forward_intermediates(self, images: Tensor) -> list[Tensor]:

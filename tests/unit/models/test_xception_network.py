@@ -112,7 +112,8 @@ def test_arguments_rebuild_the_model(arguments):
     model = Xception(**(SMALL | arguments)).eval()
     stored = json.loads(json.dumps(model.arguments))
     assert stored == model.arguments  # JSON primitives
-    assert set(stored) == set(inspect.signature(Xception).parameters)
+    # All but the switch between two ways to compute the same.
+    assert {*stored, "fused"} == set(inspect.signature(Xception).parameters)
     again = create_model(model.architecture, **stored).eval()
     again.load_state_dict(model.state_dict())
     x = torch.randn(1, model.in_channels, 32, 32)
@@ -206,3 +207,16 @@ def test_arguments_are_keywords_only():
 def test_images_are_checked(images, message):
     with pytest.raises(InputError, match=message):
         Xception(**SMALL)(images)
+
+
+def test_fused_is_a_switch_and_no_part_of_the_architecture():
+    small = {"num_classes": 2, "width": 0.125, "stem_strides": (1, 1), "middle_flow_repeats": 1}
+    plain, automatic = Xception(**small).eval(), Xception(**small, fused="auto").eval()
+    assert "fused" not in automatic.arguments
+    automatic.load_state_dict(plain.state_dict())
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(plain(images), automatic(images))  # on the CPU both are the plain layers
+    with pytest.raises(InputError, match=r"fused=True is impossible.*CUDA"):
+        Xception(**small, fused=True)(images)
+    with pytest.raises(InputError, match="fused"):
+        Xception(**small, fused="always")
