@@ -27,7 +27,7 @@ docs-examples: install
 	$(BIN)/pytest --doctest-modules src -q
 
 tests: install
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 test: check docs-examples tests
 
