@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from xception.inference.evaluation import Evaluation
-from xception.training.report import Example
+from xception.training.report_record import Example
 
 MATRIX_CLASSES = 25  # more would not fit on a page: then the most confused pairs stand alone
 MOST_PAIRS = 30  # with the matrix beside them, fewer

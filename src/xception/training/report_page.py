@@ -10,7 +10,6 @@ from importlib import resources
 from typing import Any
 
 from xception.inference.evaluation import Evaluation
-from xception.training.report import RunRecord
 from xception.training.report_charts import training_charts
 from xception.training.report_classes import (
     class_table,
@@ -19,6 +18,7 @@ from xception.training.report_classes import (
     percent,
     pictures,
 )
+from xception.training.report_record import RunRecord
 
 SKIPPED_SHOWN = 200
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
