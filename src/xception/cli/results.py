@@ -27,6 +27,9 @@ def print_results(run: RunDirectory) -> None:
         table.add_row(f"MAP@{found['k']}, per {found['reading']}", value)
     else:
         table.add_row("loss", f"{found['loss']:.4f}" if found["loss"] is not None else "none")
+    whole = summary["evaluation_with_blacklisted"]
+    if whole:
+        table.add_row(f"top-1 / top-5 on all {whole['images']:,}", _pair(whole))
     if found["skipped"]:
         table.add_row("unreadable, left out", str(found["skipped"]))
     if training["unreadable"]:
@@ -36,3 +39,7 @@ def print_results(run: RunDirectory) -> None:
     table.add_row("images/s in training", f"{training['images_per_second']:.0f}")
     Console().print(table)
     print(f"report: {run.report}")
+
+
+def _pair(figures: dict[str, float]) -> str:
+    return " / ".join(f"{figures[name]:.4f}" for name in figures if name.startswith("top"))

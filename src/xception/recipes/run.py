@@ -24,7 +24,7 @@ from xception.recipes.schema import (
     builders,
     trainer_arguments,
 )
-from xception.training.checkpoints import LAST, newest_checkpoint
+from xception.training.checkpoints import last_good_checkpoint, newest_checkpoint
 from xception.training.classifier import Classifier
 from xception.training.fit import Run, fit, prepare
 from xception.training.losses import MULTI_LABEL_LOSSES, Loss
@@ -251,10 +251,10 @@ def run_recipe(
     try:
         trained = fit(prepared, checkpoint)
     except RunFailedError as error:
-        last = run_directory.checkpoints / LAST
-        good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint yet"
+        good = last_good_checkpoint(run_directory.checkpoints)
+        where = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
         raise RunFailedError(
-            f"{error}; {good}. Lower optimizer.learning_rate, or look at the data"
+            f"{error}; {where}. Lower optimizer.learning_rate, or look at the data"
         ) from None
     if trained.trainer.is_global_zero:
         from xception.recipes.conclude import conclude

@@ -7,6 +7,7 @@ whole. ``last`` and ``previous`` are never both absent once the first has been w
 never changed, so one may carry two names (hard links).
 """
 
+import contextlib
 import os
 import shutil
 import warnings
@@ -83,6 +84,18 @@ def newest_checkpoint(directory: Path) -> Path | None:
         return path
     if damaged:
         raise InputError(f"{'; '.join(damaged)}; start anew in another directory")
+    return None
+
+
+def last_good_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint whose weights are all finite; a diverging run may have saved others."""
+    for name in (LAST, PREVIOUS, BEST):
+        path = directory / name
+        if path.exists():
+            with contextlib.suppress(InputError):
+                tensors = read_pickled(path)["state_dict"].values()
+                if all(bool(tensor.isfinite().all()) for tensor in tensors):
+                    return path
     return None
 
 
