@@ -107,9 +107,11 @@ def print_plan(made: "Plan") -> None:
     from xception.paper.speed import ROUNDS
 
     scale = made.scale
-    table = Table("cell", "recipe", "overrides", "state", "expected", title=f"scale {scale.name}")
+    table = Table(title=f"scale {scale.name}")
+    for heading in ("cell", "recipe", "overrides", "state", "expected"):
+        table.add_column(heading, no_wrap=heading == "expected", overflow="fold")
     for cell in made.cells:
-        overrides = " ".join(f"{key}={value}" for key, value in cell.variant.overrides.items())
+        overrides = "\n".join(f"{key}={value}" for key, value in cell.variant.overrides.items())
         recipe = cell.variant.recipe
         expected = time_text(cell.variant.seconds)
         table.add_row(cell.name, recipe, overrides, cell.failure or cell.state, expected)

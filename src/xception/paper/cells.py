@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xception.errors import InputError, RunFailedError
+from xception.paper.claims import claims
 from xception.paper.items import Item, Variant, variants
 from xception.paper.scales import Scale
 from xception.recipes.load import Recipe, load_recipe
@@ -84,11 +85,12 @@ def plan_cells(
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds {seeds}: give 1 or more")
     known = variants(scale)
-    wanted: dict[str, int] = {}
-    for item in items:
-        count = seeds or scale.seeds[0 if item.decides else 1]
-        for name in item.variants:
-            wanted[name] = max(count, wanted.get(name, 0))
+    deciding = {name for claim in claims(scale) for name in (claim.ours, claim.theirs)}
+    wanted = {
+        name: seeds or scale.seeds[0 if name in deciding else 1]
+        for item in items
+        for name in item.variants
+    }
     most = max(wanted.values(), default=0)
     return [
         Cell(known[name], seed, cell_path(output, name, seed))

@@ -25,7 +25,7 @@ sign-flip test's two-sided p are both at most {LEVEL}. Holm's correction is appl
 with six pairs the sign-flip test can't go below 0.031, which no correction over two claims or \
 more would survive. It guards the t test against what is not normal.
 3. "A is as good as B" is confirmed if two one-sided t tests place the difference within \
-±{MARGIN:.0%} (percentage points), contradicted if they place it outside, with p at most {LEVEL} \
+±{MARGIN * 100:g} percentage point, contradicted if they place it outside, with p at most {LEVEL} \
 after Holm's correction.
 4. Holm's correction counts every claim of the list; one that was not run counts with p = 1.
 Otherwise the claim is undecided at this scale."""
@@ -87,7 +87,7 @@ def _decision(kind: str, comparison: PairedComparison | None, p: float) -> Decis
     if kind == "equal":
         inside = equivalence_p(comparison, MARGIN) <= outside_p(comparison, MARGIN)
         where = "within" if inside else "outside"
-        reason = f"the difference lies {where} ±{MARGIN:.0%}, p = {p:.2g} after Holm's correction"
+        reason = f"{where} ±{MARGIN * 100:g} point, p = {p:.2g} after Holm's correction"
         return Decision("confirmed" if inside else "contradicted", reason, p)
     if comparison.sign_flip_p > LEVEL:
         reason = f"the exact sign-flip test gives p = {comparison.sign_flip_p:.2g}"

@@ -44,7 +44,6 @@ class Item:
         place: Where it stands in the paper.
         kind: "drawing", "cells" (trained), "speed" (measured) or "absent".
         variants: What is trained for it, by name.
-        decides: Whether a claim hangs on it, so that it gets the larger number of seeds.
         absent: Why it can't be run.
     """
 
@@ -53,7 +52,6 @@ class Item:
     place: str
     kind: Literal["drawing", "cells", "speed", "absent"]
     variants: tuple[str, ...] = ()
-    decides: bool = False
     absent: str = ""
 
 
@@ -159,7 +157,7 @@ def items(scale: Scale) -> dict[str, Item]:
         Item("figure-3", "The same with one large 1×1 convolution", "figure 3", "drawing"),
         Item("figure-4", "An “extreme” Inception module", "figure 4", "drawing"),
         Item("figure-5", "The Xception architecture", "figure 5", "drawing"),
-        Item("table-1", "Accuracy on ImageNet", "table 1", "cells", both, decides=True),
+        Item("table-1", "Accuracy on ImageNet", "table 1", "cells", both),
         Item("table-2", "MAP@100 on JFT", "table 2", "absent", absent=MULTI_LABEL),
         Item("table-3", "Size and training speed", "table 3", "speed"),
         Item("figure-6", "Training profile on ImageNet", "figure 6", "cells", both),
@@ -183,7 +181,6 @@ def items(scale: Scale) -> dict[str, Item]:
             "figure 9, section 4.6",
             "cells",
             ("xception", "no-residual"),
-            decides=True,
         ),
         Item(
             "learning-rates",
@@ -191,7 +188,6 @@ def items(scale: Scale) -> dict[str, Item]:
             "section 4.6",
             "cells",
             ("xception", "no-residual", *rates),
-            decides=True,
         ),
         Item(
             "vgg-style",
@@ -206,7 +202,6 @@ def items(scale: Scale) -> dict[str, Item]:
             "figure 10, section 4.7",
             "cells",
             ("xception", *activations),
-            decides=True,
         ),
         Item(
             "order",
@@ -214,7 +209,6 @@ def items(scale: Scale) -> dict[str, Item]:
             "section 1.2",
             "cells",
             ("xception", "pointwise-first"),
-            decides=True,
         ),
         Item(
             "weight-decay",
@@ -222,7 +216,6 @@ def items(scale: Scale) -> dict[str, Item]:
             "section 4.3",
             "cells",
             ("xception", "weight-decay-of-inception-v3"),
-            decides=True,
         ),
         Item(
             "spectrum",

@@ -35,14 +35,14 @@ def draw_profiles(variants: Sequence[tuple[str, Sequence[CellResult]]]) -> Any:
         variants: Title and finished cells; those without a cell are left out.
 
     Returns:
-        A matplotlib figure, a column wide; None if there is nothing to draw.
+        A matplotlib figure, a column wide; None with fewer than two curves to compare.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     known = [(title, *profile(cells), len(cells)) for title, cells in variants if cells]
     known = [curve for curve in known if len(curve[1])]
-    if not known:
+    if len(known) < 2:
         return None
     with style():
         figure = Figure(figsize=(COLUMN_WIDTH_INCHES * 1.35, 2.9), layout="constrained")

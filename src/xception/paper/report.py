@@ -80,7 +80,7 @@ def to_html(found: Sequence[Section]) -> str:
     body = [f"<h1>{TITLE}</h1>"]
     for section in found:
         level = "h2" if section.name in ("first", "claims") else "h3"
-        body.append(f"<{level} id='{section.name}'>{html.escape(section.title)}</{level}>")
+        body.append(f"<{level}>{html.escape(section.title)}</{level}>")
         for i, paragraph in enumerate(section.paragraphs):
             kind = " class='first'" if section.name == "first" and i == 0 else ""
             text = html.escape(paragraph).replace("\n", "<br>")

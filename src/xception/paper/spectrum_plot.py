@@ -36,14 +36,14 @@ def draw_spectrum(results: Results) -> Any:
     """Draws accuracy and training speed against the number of segments.
 
     Returns:
-        A matplotlib figure, a page wide; None if no point was run.
+        A matplotlib figure, a page wide; None with fewer than two points.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     places = {segments: i for i, segments in enumerate(continuum_points(results.scale))}
     activations = ("none", *results.scale.activations)
-    if not any(spectrum_points(results, activation, "top1") for activation in activations):
+    if sum(len(spectrum_points(results, activation, "top1")) for activation in activations) < 2:
         return None
     with style():
         figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.7), layout="constrained")
@@ -56,7 +56,7 @@ def draw_spectrum(results: Results) -> Any:
         for axes in (left, right):
             axes.set_xticks(list(places.values()), [str(key) for key in places])
             axes.set_xlim(-0.4, len(places) - 0.6)
-            axes.set_xlabel("segments of the spatial convolutions (equal parameters)")
+            axes.set_xlabel("segments of the channels (equal parameters)")
         left.set_ylabel("top-1 accuracy, held-out images")
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         right.set_ylabel("training speed, images/s")

@@ -16,24 +16,10 @@ from xception.paper.items import choose_items, items, variants
 from xception.paper.scales import CIFAR10, DIGITS, IMAGENET, SCALES, find_scale
 
 ITEMS = [
-    "figure-1",
-    "figure-2",
-    "figure-3",
-    "figure-4",
-    "figure-5",
-    "table-1",
-    "table-2",
-    "table-3",
-    "figure-6",
-    "figure-7",
-    "figure-8",
-    "figure-9",
-    "learning-rates",
-    "vgg-style",
-    "figure-10",
-    "order",
-    "weight-decay",
-    "spectrum",
+    *("figure-1", "figure-2", "figure-3", "figure-4", "figure-5"),
+    *("table-1", "table-2", "table-3", "figure-6", "figure-7", "figure-8"),
+    *("figure-9", "learning-rates", "vgg-style", "figure-10"),
+    *("order", "weight-decay", "spectrum"),
 ]
 
 
@@ -109,6 +95,7 @@ def test_claims_get_more_seeds_than_the_rest(tmp_path):
     for cell in found:
         seeds[cell.variant.name] = seeds.get(cell.variant.name, 0) + 1
     assert (seeds["xception"], seeds["no-residual"], seeds["segments-4"]) == (6, 6, 3)
+    assert (seeds["segments-1"], seeds["segments-1-relu"], seeds["segments-1-elu"]) == (6, 6, 3)
 
 
 def test_the_digits_list_fits_into_fifteen_minutes(tmp_path):

@@ -61,5 +61,5 @@ def test_the_sign_flip_test_can_stop_a_claim():
 
 
 def test_the_rule_states_its_numbers():
-    for number in ("6 pairs", "0.05", "0.031", "±1%"):
+    for number in ("6 pairs", "0.05", "0.031", "±1 percentage point"):
         assert number in RULE
