@@ -5,6 +5,7 @@ from typing import Literal
 
 from xception.data.catalog import data_names, open_source
 from xception.data.multi_label import is_multi_label_place
+from xception.data.shards import is_shards_place
 from xception.data.sources import AnySource
 from xception.errors import InputError, nearest
 
@@ -15,9 +16,9 @@ def open_labelled_data(
     """Opens the images and labels to evaluate on.
 
     Args:
-        data: A name of ``data_names()``; a label table, or a folder of them; a folder (all its
-            images, or its ``val/`` beside ``train/``); a shipped recipe, a recipe's YAML file or a
-            run directory (the images that it holds out, with its seed).
+        data: A name of ``data_names()``; a label table, a folder of them or of shards; a folder
+            (all its images, or its ``val/`` beside ``train/``); a shipped recipe, a recipe's YAML
+            file or a run directory (the images that it holds out, with its seed).
         split: Which part of them.
         root: Where a named data set lies; in the place of the recipe's ``data.root``.
 
@@ -29,7 +30,7 @@ def open_labelled_data(
     if data in data_names():
         return open_source(data, split, root=root)
     path = Path(data)
-    if is_multi_label_place(path):
+    if is_multi_label_place(path) or is_shards_place(path):
         return open_source(data, split)
     from xception.recipes.load import shipped_recipes
 

@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "top-1, top-5 and loss of a model on a data set",
     "predict": "classify images",
     "inspect": "a model's layers, shapes, parameters, cost",
+    "data": "pack labelled images into shards, verify and inspect them",
     "convert": "bring weights from Keras, timm or torchvision here, and back",
     "verify": "compare two models layer by layer",
     "reproduce": "run the paper's tables and figures, and report",

@@ -35,10 +35,14 @@ class CachedSource:
     def __init__(self, source: AnySource) -> None:
         self.source = source
         self.multi_label = is_multi_label(source)
-        self.labels: Any = getattr(source, "labels", None)
         self.class_names = source.class_names
         self.blacklisted: set[int] = getattr(source, "blacklisted", set())
         self._kept: dict[int, tuple[Tensor, Any] | str] = {}
+
+    @property
+    def labels(self) -> Any:
+        """The labels of the source behind it."""
+        return getattr(self.source, "labels")  # noqa: B009 - a multi-label source may lack them
 
     def __len__(self) -> int:
         return len(self.source)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from xception.data.folders import open_folder
 from xception.data.multi_label import is_multi_label_place, open_multi_label
+from xception.data.shards import is_shards_place, open_shards
 from xception.data.sources import AnySource
 from xception.errors import InputError, nearest
 
@@ -35,8 +36,8 @@ def open_source(
         data: ``"digits"`` and ``"digit-scenes"`` (embedded), ``"imagenet"``, ``"open-images"``,
             the name of one of torchvision's stock sets (``"cifar10"``, …: see ``data_names``),
             ``"folder"`` (then ``root`` is the folder),
-            ``"multi-label"`` (then ``root`` is a folder of label tables, or one table), or the path
-            of such a folder or table.
+            ``"multi-label"`` (then ``root`` is a folder of label tables or shards, or one table),
+            or the path of such a folder or table.
         split: The images to train on, or those held out.
         root: Where the data lie: ImageNet's folder, a stock set's download folder, or an image
             folder with ``train/`` and ``test/`` that takes the stock set's place.
@@ -89,6 +90,8 @@ def open_source(
             f"there is no data set or folder '{data}'{nearest(data, names)}; the data sets are "
             f"{', '.join(names)}"
         )
+    if is_shards_place(Path(folder)):
+        return open_shards(Path(folder), split, validation_fraction=validation_fraction, seed=seed)
     if data == "multi-label" or is_multi_label_place(Path(folder)):
         return open_multi_label(
             Path(folder), split, validation_fraction=validation_fraction, seed=seed

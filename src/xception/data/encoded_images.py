@@ -26,6 +26,10 @@ class EncodedImages(Protocol):
         """
         ...
 
+    def key(self, index: int) -> str:
+        """The image's name within the set."""
+        ...
+
     def describe(self, index: int) -> str:
         """What to call the image in a message."""
         ...
@@ -75,6 +79,10 @@ class ImageFiles:
         """The bytes of the file."""
         return read_encoded(self.describe(index))
 
+    def key(self, index: int) -> str:
+        """The file's path below the folder."""
+        return self._paths[index]
+
     def describe(self, index: int) -> str:
         """The file's path."""
         return os.path.join(self.root, self._paths[index])  # noqa: PTH118 - once per image
@@ -123,6 +131,10 @@ class ParquetImages:
                 del self._kept[next(iter(self._kept))]
             self._kept[group] = self._file.read_row_group(group, columns=[self.column])[self.column]
         return self._kept[group]
+
+    def key(self, index: int) -> str:
+        """File name and row."""
+        return f"{self.path.name} row {index}"
 
     def describe(self, index: int) -> str:
         """File and row, from 0."""

@@ -12,7 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from xception.data.encoded_images import ImageFiles
 from xception.data.sources import FileSource, Subset
+from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError
 
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -205,3 +207,27 @@ def _known_classes(folder: Path, classes: list[str]) -> list[str]:
 def _has_classes_beside(root: Path) -> bool:
     """Whether a folder holds more class folders than those called like a split."""
     return bool(set(class_folders(root)) - set(EVALUATION_FOLDERS))
+
+
+def read_class_folders(
+    folder: Path, class_names: list[str] | None = None
+) -> tuple[ImageFiles, SparseLabels, list[str]]:
+    """The image files of a folder of class folders, each with its one label, and the classes.
+
+    Args:
+        folder: Holds one folder of images per class.
+        class_names: The classes in their order; None: the folders' names, sorted.
+
+    Raises:
+        InputError: No folder, a class folder without images or with a name that is not listed.
+    """
+    require_folder(folder)
+    folders = class_folders(folder)
+    names = folders if class_names is None else class_names
+    for name in folders:
+        if name not in names:
+            raise InputError(f"the class folder {folder / name} is not in the class list")
+    found = scan_classes(folder, folders, names)
+    paths = [os.path.relpath(found.describe(index), folder) for index in range(len(found))]
+    labels = Ragged(np.arange(len(paths) + 1, dtype=np.int64), found.labels)
+    return ImageFiles(folder, paths), SparseLabels(labels), names

@@ -70,7 +70,7 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> LabelTable:
         first_row = 0
     else:
         rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
-        columns = _Columns(ClassIds(class_names), words=path.suffix == ".csv")
+        columns = RowColumns(ClassIds(class_names), words=path.suffix == ".csv")
         for where, row in rows:
             columns.append(row, where)
         images = ImageFiles(path.parent, columns.paths)
@@ -108,7 +108,7 @@ def require_columns(path: Path, found: Sequence[str]) -> None:
             )
 
 
-class _Columns:
+class RowColumns:
     """Grows the columns row by row, without a Python object for each label.
 
     Args:
@@ -125,6 +125,15 @@ class _Columns:
         self._seen: set[str] = set()
 
     def append(self, row: Row, where: str) -> None:
+        """Adds a row.
+
+        Args:
+            row: Cells by the names of their columns.
+            where: Names the row in a message.
+
+        Raises:
+            InputError: Its cells are not what they should be.
+        """
         image = row.get("image")
         if not isinstance(image, str) or not image:
             raise InputError(f"{where}: '{image}' is no path of an image")

@@ -48,9 +48,13 @@ class HexNamedImages:
         """The bytes of the file."""
         return read_encoded(self.describe(index))
 
+    def key(self, index: int) -> str:
+        """The image's number."""
+        return f"{int(self.numbers[index]):016x}"
+
     def describe(self, index: int) -> str:
         """The file's path."""
-        return f"{self.folder}/{int(self.numbers[index]):016x}.jpg"
+        return f"{self.folder}/{self.key(index)}.jpg"
 
 
 def open_images(root: str, split: Split) -> MultiLabelImages:

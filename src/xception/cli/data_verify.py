@@ -1,0 +1,46 @@
+"""``xception data verify FOLDER``: reads every record of the shards."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from xception.cli.parsing import new_parser, parse
+
+DESCRIPTION = """\
+Reads every record of a folder of shards: finds truncated, changed or missing shards, and damaged,
+duplicate or undecodable records. The exit code is 1 when there are any."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the verb; returns 0, or 1 when something is wrong."""
+    parser = new_parser("data verify", DESCRIPTION)
+    parser.add_argument("folder", type=str, help="The shards, with their manifest.json.")
+    parser.add_argument("--workers", type=int, help="Processes; by default one per CPU core.")
+    parser.add_argument(
+        "--decode",
+        type=bool,
+        default=True,
+        help="Whether every image is decoded; false checks the records alone.",
+    )
+    options = parse(parser, arguments)
+
+    from rich.console import Console
+
+    from xception.cli.progress import progress_bar
+    from xception.data.manifest import MANIFEST, parse_manifest
+    from xception.data.shard_verification import verify_shards
+
+    folder = Path(options.folder)
+    total = parse_manifest(folder / MANIFEST).images
+    with progress_bar(Console(stderr=True), total) as advance:
+        manifest, problems = verify_shards(
+            folder,
+            decode=options.decode,
+            workers=options.workers or len(os.sched_getaffinity(0)),
+            progress=advance,
+        )
+    for problem in problems:
+        print(problem)
+    told = f"{len(problems):,} problems" if problems else "all is well"
+    print(f"{manifest.images:,} images in {len(manifest.shards):,} shards: {told}")
+    return 1 if problems else 0
