@@ -99,11 +99,19 @@ def last_good_checkpoint(directory: Path) -> Path | None:
     return None
 
 
+def _validation_follows(trainer: pl.Trainer) -> bool:
+    """Whether this batch is one after which Lightning validates inside the epoch."""
+    loop, every = trainer.fit_loop.epoch_loop, trainer.val_check_batch
+    whole = trainer.check_val_every_n_epoch is None
+    batches = (loop.total_batch_idx if whole else loop.batch_idx) + 1
+    return trainer.enable_validation and every is not None and batches % every == 0
+
+
 class ExactCheckpoints(pl.Callback):
     """Saves so that a resumed run repeats the undisturbed one.
 
     Between epochs it saves after validation, inside an epoch after every ``every_steps`` optimizer
-    steps; never after the last batch of an epoch, from where Lightning would skip the validation.
+    steps; never between a batch and the validation that follows it, which Lightning would skip.
 
     Args:
         directory: Where the files go.
@@ -122,6 +130,7 @@ class ExactCheckpoints(pl.Callback):
         self.best: float | None = None
         self.best_step = 0
         self.saved_step = 0
+        self.is_due = False
 
     def save(self, trainer: pl.Trainer) -> None:
         """Writes ``last.ckpt``; the one it replaces becomes ``previous.ckpt``."""
@@ -132,6 +141,7 @@ class ExactCheckpoints(pl.Callback):
                 name_again(last, self.directory / PREVIOUS)
         trainer.save_checkpoint(last, weights_only=False)
         self.saved_step = trainer.global_step
+        self.is_due = False
         if trainer.is_global_zero and self.best_step == trainer.global_step:
             name_again(last, self.directory / BEST)
 
@@ -149,9 +159,9 @@ class ExactCheckpoints(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
-        """Saves inside an epoch, when it is time."""
-        if self.every_steps and trainer.global_step % self.every_steps == 0:
-            self.save_inside_epoch(trainer)
+        """Saves inside an epoch, when it is time; where that is impossible, after the next step."""
+        if self.every_steps and (self.is_due or trainer.global_step % self.every_steps == 0):
+            self.is_due = not self.save_inside_epoch(trainer)
 
     def save_inside_epoch(self, trainer: pl.Trainer) -> bool:
         """Saves now, if an exact resume is possible from here; says whether it is saved."""
@@ -159,6 +169,8 @@ class ExactCheckpoints(pl.Callback):
         if trainer.global_step == self.saved_step:
             return True
         if loop._should_accumulate() or loop._num_ready_batches_reached():
+            return False
+        if _validation_follows(trainer):
             return False
         self.save(trainer)
         return True
