@@ -12,7 +12,7 @@ Segments = int | Literal["depthwise"]
 MULTI_LABEL = "needs the multi-label recipes"
 # Time of a step beside Xception's, measured on one CPU core at 32x32 pixels.
 _RELATIVE_SECONDS = {1: 0.75, 2: 0.8, 4: 1.0, 8: 1.35, 16: 1.4}
-_INCEPTION_SECONDS = 1.6
+_COMPARATOR_SECONDS = 2.0  # by their multiply-adds, not measured
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,13 @@ def variants(scale: Scale) -> dict[str, Variant]:
             "Inception V3",
             scale.inception_v3,
             {**scale.shared, **scale.of_inception_v3},
-            scale.cell_seconds * _INCEPTION_SECONDS,
+            scale.cell_seconds * scale.inception_factor,
         )
     )
+    for title, changes in scale.comparators.items():
+        overrides = {**scale.shared, **changes}
+        seconds = scale.cell_seconds * _COMPARATOR_SECONDS
+        found.append(Variant(slug(title), title, scale.xception, overrides, seconds))
     add("no-residual", "without residual connections", model__residual="false")
     for rate in scale.learning_rates:
         add(
@@ -119,6 +123,16 @@ def _continuum(scale: Scale) -> list[Variant]:
     return points
 
 
+def slug(title: str) -> str:
+    """A network's title as the name of its variant.
+
+    Example:
+        >>> slug("Inception V3"), slug("VGG-16")
+        ('inception-v3', 'vgg-16')
+    """
+    return title.lower().replace(" ", "-")
+
+
 def activation_title(activation: str) -> str:
     """An intermediate activation's name for readers."""
     return {"none": "no activation", "relu": "ReLU", "elu": "ELU"}[activation]
@@ -150,6 +164,7 @@ def items(scale: Scale) -> dict[str, Item]:
         for segments in continuum_points(scale)
         for activation in ("none", *scale.activations)
     )
+    others = tuple(map(slug, scale.comparators))
     both = ("xception", "inception-v3")
     found = [
         Item("figure-1", "A canonical Inception module", "figure 1", "drawing"),
@@ -157,7 +172,7 @@ def items(scale: Scale) -> dict[str, Item]:
         Item("figure-3", "The same with one large 1×1 convolution", "figure 3", "drawing"),
         Item("figure-4", "An “extreme” Inception module", "figure 4", "drawing"),
         Item("figure-5", "The Xception architecture", "figure 5", "drawing"),
-        Item("table-1", "Accuracy on ImageNet", "table 1", "cells", both),
+        Item("table-1", "Accuracy on ImageNet", "table 1", "cells", (*others, *both)),
         Item("table-2", "MAP@100 on JFT", "table 2", "absent", absent=MULTI_LABEL),
         Item("table-3", "Size and training speed", "table 3", "speed"),
         Item("figure-6", "Training profile on ImageNet", "figure 6", "cells", both),

@@ -134,20 +134,10 @@ def _module_operation(layer: nn.Module) -> list[Operation]:
     if isinstance(layer, SeparableConvBN):
         spatial, pointwise = layer.conv.depthwise, layer.conv.pointwise
         kernel = _by(spatial.kernel_size)
-        separate = spatial.groups == spatial.in_channels
-        text = f"{'SeparableConv' if separate else 'SegmentedConv'} {{out}}, {kernel}"
-        out = pointwise.out_channels if layer.conv.order == "depthwise-first" else None
-        out = out or spatial.out_channels
-        return [
-            Operation(
-                "separable",
-                text.format(out=out),
-                kernel,
-                pointwise.in_channels,
-                out,
-                spatial.groups,
-            )
-        ]
+        name = "SeparableConv" if spatial.groups == spatial.in_channels else "SegmentedConv"
+        inputs, out = pointwise.in_channels, pointwise.out_channels
+        text = f"{name} {out}, {kernel}"
+        return [Operation("separable", text, kernel, inputs, out, spatial.groups)]
     if isinstance(layer, (ConvBN, nn.Conv2d)):
         conv = layer.conv if isinstance(layer, ConvBN) else layer
         kernel, stride = _by(conv.kernel_size), conv.stride[0]

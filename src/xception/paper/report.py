@@ -161,8 +161,7 @@ def _rows(results: Results) -> Iterable[tuple[object, ...]]:
     for (variant, seed), _ in sorted(results.failed.items()):
         yield (*start, variant, seed, "failed", *blank)
     for variant, seed in sorted(results.begun):
-        if (variant, seed) not in results.failed:
-            yield (*start, variant, seed, "unfinished", *blank)
+        yield (*start, variant, seed, "unfinished", *blank)
 
 
 def _write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -11,6 +11,7 @@ from xception.paper.drawing import save
 from xception.paper.items import Item, items, variants
 from xception.paper.module_drawing import draw_module, paper_modules
 from xception.paper.profile_plot import draw_profiles
+from xception.paper.published import statement
 from xception.paper.report_tables import (
     NOT_RUN,
     Table,
@@ -22,8 +23,21 @@ from xception.paper.results import CellResult, Results
 from xception.paper.spectrum_plot import draw_spectrum
 
 _PROFILES = ("figure-6", "figure-9", "figure-10", "learning-rates")
+_STATEMENTS: dict[str, tuple[str, ...]] = {
+    "table-1": ("imagenet",),
+    "table-2": ("jft",),
+    "table-3": ("size-and-speed",),
+    "figure-9": ("residual",),
+    "learning-rates": ("residual",),
+    "vgg-style": ("vgg-style",),
+    "figure-10": ("activation",),
+    "order": ("order",),
+    "weight-decay": ("weight-decay",),
+    "spectrum": ("spectrum", "depth-of-features"),
+}
 _OWN_DEVIATIONS = {
-    "table-1": "VGG-16 and ResNet-152 are cited, as in the paper; they are not trained.",
+    "table-1": "VGG-16 and ResNet-152, which the paper cites, are trained at scale imagenet "
+    "only, with Xception's recipe and the weight decay of their own papers.",
     "figure-9": "Without residual connections the shortcuts' 1×1 convolutions are gone, and their "
     "parameters with them.",
     "order": "The spatial convolution works on the output channels when it comes second, which "
@@ -89,7 +103,8 @@ def _first_page(results: Results) -> Section:
 
 
 def _section(results: Results, item: Item, figures: Path) -> Section:
-    paragraphs = []
+    said = [statement(name) for name in _STATEMENTS.get(item.name, ())]
+    paragraphs = [f"The paper ({found.place}): {found.text}." for found in said]
     if item.kind == "absent":
         paragraphs.append(f"Not run: {item.absent}.")
     elif item.kind == "drawing":
@@ -102,13 +117,10 @@ def _section(results: Results, item: Item, figures: Path) -> Section:
     answer = spectrum_answer(results) if item.name == "spectrum" else None
     if answer:
         paragraphs.append(answer)
-    if item.kind in ("cells", "speed"):
-        deviations = list(results.scale.deviations) if item.kind == "cells" else []
-        own = [_OWN_DEVIATIONS[item.name]] if item.name in _OWN_DEVIATIONS else []
-        paragraphs += ["Deviations from the paper: " + "; ".join(deviations) + "."] * bool(
-            deviations
-        )
-        paragraphs += own
+    if item.kind == "cells":
+        paragraphs.append(f"Deviations from the paper: {'; '.join(results.scale.deviations)}.")
+    if item.name in _OWN_DEVIATIONS:
+        paragraphs.append(_OWN_DEVIATIONS[item.name])
     section = Section(
         item.name, f"{item.title} ({item.place})", paragraphs, item_table(results, item)
     )
@@ -131,6 +143,8 @@ def conditions(data: str, cells: Sequence[CellResult]) -> str:
     """Data, sizes, epochs, seeds, hardware and versions of some cells, in a paragraph."""
 
     def among(values: Sequence[Any]) -> str:
+        if all(value is None for value in values):
+            return "unknown"
         return ", ".join(
             sorted({str(value) for value in values}, key=lambda text: (len(text), text))
         )

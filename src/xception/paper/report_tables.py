@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from xception.paper.claims import Claim, claims
 from xception.paper.decision import Decision, decide
-from xception.paper.items import Item, continuum_points, point, variants
+from xception.paper.items import Item, continuum_points, point, slug, variants
 from xception.paper.published import TABLE_1, TABLE_2, TABLE_3, published
 from xception.paper.results import Results
 from xception.paper.statistics import PairedComparison, Spread
@@ -95,10 +95,9 @@ def difference_text(comparison: PairedComparison | None) -> str:
 
 def _table_1(results: Results) -> Table:
     table = Table(("network", "figure", "published", "ours", "difference", "parameters", "seeds"))
-    ours = {"Inception V3": "inception-v3", "Xception": "xception"}
     for number in TABLE_1:
-        variant = ours.get(number.subject)
-        found = results.spread(variant, number.metric) if variant else None
+        variant = slug(number.subject)
+        found = results.spread(variant, number.metric)
         table.rows.append(
             (
                 f"{number.subject} ({number.place})",
@@ -106,7 +105,7 @@ def _table_1(results: Results) -> Table:
                 f"{number.value:.3f}",
                 spread_text(found),
                 f"{found.mean - number.value:+.4f}" if found else NONE,
-                _parameters(results, variant) if variant else NONE,
+                _parameters(results, variant),
                 str(found.count) if found else "0",
             )
         )

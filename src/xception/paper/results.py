@@ -120,6 +120,7 @@ def read_results(directories: Sequence[Path]) -> list[Results]:
             results.speed = _json(speed_path(directory))
         for path in sorted(directory.glob("cells/*/seed-*")):
             _read_cell(results, path)
+        results.begun = [cell for cell in results.begun if cell not in results.failed]
     return list(found.values())
 
 

@@ -77,6 +77,8 @@ def test_imagenet_variants_change_the_papers_recipe_in_one_place(tmp_path):
     assert changed("activation-elu") == {"model.intermediate_activation"}
     assert changed("pointwise-first") == {"model.order"}
     assert changed("weight-decay-of-inception-v3") == {"optimizer.weight_decay"}
+    assert "model.name" in changed("resnet-152")
+    assert "model.name" in changed("vgg-16")
     assert changed("no-residual-rate-0.015") == {"model.residual", "optimizer.learning_rate"}
 
 

@@ -115,6 +115,7 @@ def test_report_is_written_with_pictures_inside(directory):
         assert (directory / link).with_suffix(".png").is_file()
     assert "A processor, 2 threads" in markdown
     assert "Seeds: 0, 1, 2, 3, 4, 5." in markdown
+    assert "The paper (section 1.2): which of the two operations comes first" in markdown
     assert "Not run: needs the multi-label recipes." in markdown
     rows = list(csv.DictReader(results.splitlines()))
     assert len(rows) == 18
@@ -128,7 +129,8 @@ def test_failed_and_unfinished_cells_are_listed(directory):
     broken.mkdir(parents=True)
     (broken / "recipe.yaml").write_text("seed: 0\n")
     failure = directory / "cells" / "activation-elu" / "seed-0.failed.json"
-    failure.parent.mkdir()
+    (failure.parent / "seed-0").mkdir(parents=True)
+    (failure.parent / "seed-0" / "recipe.yaml").write_text("seed: 0\n")  # begun, then failed
     failure.write_text(json.dumps({"reason": "the loss is <NaN> at step 7"}))
     page, markdown, results, _ = write_paper_report([directory], directory)
     assert "18 cells are finished, 1 failed, 1 are unfinished" in markdown.read_text()
