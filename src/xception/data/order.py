@@ -34,20 +34,65 @@ def mixed_seed(*numbers: int) -> int:
     return state
 
 
+class ScatteredOrder:
+    """A permutation of 0 … num_samples - 1 that is computed place by place, and takes no memory.
+
+    A Feistel network of four rounds permutes the numbers of an even count of bits; a number past
+    the end is sent through it again until one within falls out (cycle walking), at most four times
+    on average.
+
+    Args:
+        num_samples: How many.
+        seed: Chooses the permutation.
+
+    Example:
+        >>> order = ScatteredOrder(350_000_000, seed=0)
+        >>> len({order[place] for place in range(1000)})
+        1000
+    """
+
+    _ROUNDS = 4
+
+    def __init__(self, num_samples: int, seed: int) -> None:
+        self.num_samples = num_samples
+        self.seeds = [mixed_seed(seed, number) for number in range(self._ROUNDS)]
+        self.half_bits = max(1, -(-(num_samples - 1).bit_length() // 2))
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __getitem__(self, place: int) -> int:
+        number = range(self.num_samples)[place]
+        mask = (1 << self.half_bits) - 1
+        while True:
+            high, low = number >> self.half_bits, number & mask
+            for seed in self.seeds:
+                high, low = low, high ^ (mixed_seed(seed ^ low) & mask)
+            number = high << self.half_bits | low
+            if number < self.num_samples:
+                return number
+
+
+SCATTERED_FROM = 1 << 24
+"""Samples from which an order is scattered: as an array it would take 64 MB in every process."""
+
+
 @lru_cache(maxsize=2)
-def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of one epoch: a permutation of 0 … num_samples - 1, (num_samples,) int32 or int64.
+def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray | ScatteredOrder:
+    """The order of one epoch: a permutation of 0 … num_samples - 1, by place.
 
     A pure function of its arguments. The last two are kept, so that a loader computes each once.
+    Small sets get an array, (num_samples,) int32; large ones a `ScatteredOrder`.
 
     Args:
         num_samples: Size of the training set.
         seed: The run's data seed.
         epoch: Counted from 0.
     """
+    if num_samples >= SCATTERED_FROM:
+        return ScatteredOrder(num_samples, mixed_seed(seed, epoch))
     generator = torch.Generator().manual_seed(mixed_seed(seed, epoch))
-    order = torch.randperm(num_samples, generator=generator).numpy()
-    return order.astype(np.int32) if num_samples < 2**31 else order
+    return torch.randperm(num_samples, generator=generator).numpy().astype(np.int32)
 
 
 class Place(NamedTuple):
