@@ -10,6 +10,8 @@ DESCRIPTION = """\
 Reads every record of a folder of shards: finds truncated, changed or missing shards, and damaged,
 duplicate or undecodable records. The exit code is 1 when there are any."""
 
+PROBLEMS_SHOWN = 100
+
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the verb; returns 0, or 1 when something is wrong."""
@@ -39,8 +41,10 @@ def main(arguments: Sequence[str]) -> int:
             workers=options.workers or len(os.sched_getaffinity(0)),
             progress=advance,
         )
-    for problem in problems:
+    for problem in problems[:PROBLEMS_SHOWN]:
         print(problem)
+    if len(problems) > PROBLEMS_SHOWN:
+        print(f"and {len(problems) - PROBLEMS_SHOWN:,} more")
     told = f"{len(problems):,} problems" if problems else "all is well"
     print(f"{manifest.images:,} images in {len(manifest.shards):,} shards: {told}")
     return 1 if problems else 0
