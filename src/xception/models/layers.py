@@ -203,8 +203,10 @@ class SameMaxPool2d(nn.Module):
     what torch's ``ceil_mode`` does without padding: no copy of the input is needed.
 
     Args:
-        stride: 1 or 2.
+        stride: 2, or 1 where a dilated network keeps the size of its maps.
         dilation: Distance between the taps; only at stride 1.
+        symmetric: At stride 1, whether as much is padded before as after, whatever the size: the
+            counterpart of a pool that is padded by one on every side.
 
     Example:
         >>> import torch
@@ -213,17 +215,26 @@ class SameMaxPool2d(nn.Module):
         tensor([5., 3.])
     """
 
-    def __init__(self, stride: int = 2, dilation: int = 1) -> None:
+    def __init__(self, stride: int = 2, dilation: int = 1, *, symmetric: bool = False) -> None:
         super().__init__()
         check_choice("stride", stride, [1, 2])
+        assert stride == 1 or not symmetric, "torch's own pool does that"
         assert stride == 1 or dilation == 1, "a dilated pool keeps the size"
         self.stride = stride
         self.dilation = dilation
+        self.symmetric = symmetric
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
         if self.stride == 1:
-            x = F.pad(x, [self.dilation] * 4, value=float("-inf"))
+            # Stands for a pool of stride 2 on every dilation-th pixel, ceil(n / dilation) of them:
+            # padded as SAME pads those, its values on their grid are the strided network's.
+            padding = []
+            for n in (x.shape[3], x.shape[2]):
+                odd = self.symmetric or -(-n // self.dilation) % 2
+                before = self.dilation if odd else 0
+                padding += [before, 2 * self.dilation - before]
+            x = F.pad(x, padding, value=float("-inf"))
             return F.max_pool2d(x, 3, 1, dilation=self.dilation)
         return F.max_pool2d(x, 3, 2, padding=(x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
 
@@ -240,8 +251,10 @@ def max_pool(numerics: Numerics, stride: int, dilation: int = 1) -> nn.Module:
         stride: 1 or 2.
         dilation: Distance between the taps; only at stride 1.
     """
-    if numerics == "keras" or stride == 1:
+    if numerics == "keras":
         return SameMaxPool2d(stride, dilation)
+    if stride == 1:
+        return SameMaxPool2d(1, dilation, symmetric=True)
     return nn.MaxPool2d(3, stride, padding=1)
 
 

@@ -283,3 +283,19 @@ def test_compiled_checkpointing_updates_statistics_once():
         saving.state_dict().items(), plain.state_dict().values(), strict=True
     ):
         torch.testing.assert_close(own, other, msg=key)
+
+
+@pytest.mark.parametrize("numerics", ["keras", "timm"])
+@pytest.mark.parametrize("size", [71, 90, 96, 129])
+@pytest.mark.parametrize("output_stride", [16, 8])
+def test_dilated_xception_agrees_at_even_sizes_too(numerics, size, output_stride):
+    """TF-SAME pads even maps on one side only: the dilated pool must do so on its grid."""
+    small = {"num_classes": 2, "width": 0.125, "middle_flow_repeats": 1, "numerics": numerics}
+    strided = create_model("xception", **small).double().eval()
+    dilated = create_model("xception", output_stride=output_stride, **small).double().eval()
+    dilated.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 3, size, size, dtype=torch.float64)
+    step = 32 // output_stride
+    with torch.no_grad():
+        expected, dense = strided.forward_features(x), dilated.forward_features(x)
+    torch.testing.assert_close(dense[..., ::step, ::step], expected, rtol=1e-9, atol=1e-12)
