@@ -15,10 +15,8 @@ from PIL import Image
 
 from xception.data.catalog import open_source
 from xception.data.decoding import read_image
-from xception.data.loading import TrainingLoader
 from xception.data.manifest import Reencoding, read_manifest
 from xception.data.packing import reencode
-from xception.data.transforms import TrainingTransform
 
 COUNT = 11
 CLASSES = ["cat", "dog", "sofa"]
@@ -281,53 +279,3 @@ def test_inspect_counts_and_draws(pack, command, tmp_path):
     assert Image.open(sheet).size == (4 * 96, 3 * 110)
     code, out, _ = command("data", "inspect", shards)
     assert "the commonest labels" in out
-
-
-def test_shards_give_the_same_batches_on_any_number_of_processes(pack):
-    """On 1, 2 and 3 processes, and changed from 3 to 2 in the middle: down to the pixels."""
-    source = open_source(str(pack("--images-per-shard", 3)), "train")
-    augment = TrainingTransform(size=16)
-
-    def steps(world_size, seen=0, until=None, workers=0):
-        loaders = [
-            TrainingLoader(
-                source,
-                augment,
-                batch_size=6,
-                seed=5,
-                world_size=world_size,
-                rank=rank,
-                samples_seen=seen,
-                num_workers=workers,
-            )
-            for rank in range(world_size)
-        ]
-        found = []
-        while seen < until:
-            for parts in zip(*loaders, strict=True):
-                found.append(
-                    (
-                        torch.cat([part.images for part in parts]),
-                        torch.cat([part.targets.class_ids for part in parts]).tolist(),
-                        torch.cat([part.targets.weights for part in parts]).tolist(),
-                    )
-                )
-                seen += 6
-                if seen == until:
-                    break
-        for loader in loaders:
-            loader.close()
-        return found
-
-    whole = steps(1, until=24)
-    assert len(whole) == 4
-    for other in (steps(2, until=24), steps(1, until=24, workers=2)):
-        compare(whole, other)
-    compare(whole, steps(3, until=12) + steps(2, seen=12, until=24))
-
-
-def compare(one, other):
-    assert len(one) == len(other)
-    for first, second in zip(one, other, strict=True):
-        assert torch.equal(first[0], second[0])
-        assert first[1:] == second[1:]
