@@ -44,7 +44,8 @@ _OWN_DEVIATIONS = {
     "changes the number of parameters a little.",
     "table-3": "Steps on random pixels without a data loader, both networks in turns in one "
     "process on one device; the paper's figures are of 60 GPUs together.",
-    "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it.",
+    "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it. Speeds "
+    "are those of the training runs, one after the other; other work on the machine shows in them.",
 }
 
 
