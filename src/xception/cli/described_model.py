@@ -62,11 +62,15 @@ def _has_weights(run: Path) -> bool:
 
 def _from_recipe(source: str) -> DescribedModel:
     from xception.recipes.load import load_recipe
-    from xception.recipes.schema import ModelKeys
+    from xception.recipes.schema import FROM_WEIGHTS, ModelKeys
 
     recipe = load_recipe(source)
     arguments = recipe.group("model")
     architecture = arguments.pop("name")
+    if architecture == FROM_WEIGHTS:
+        raise InputError(
+            f"the recipe {recipe.name} takes its model from a weights file: inspect that file"
+        )
     for key in fields(ModelKeys):
         value = arguments.pop(key.name, None)
         if key.name == "num_classes":

@@ -9,7 +9,9 @@ Only the chosen verb's module is imported: ``xception --help`` stays instant.
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -44,6 +46,14 @@ def _usage() -> str:
     )
 
 
+class _Terminated(BaseException):
+    """SIGTERM came: what was begun is cleaned up on the way out, as after Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated
+
+
 def _fail(message: str, code: int) -> int:
     print(f"xception: error: {message}", file=sys.stderr)
     return code
@@ -68,12 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         hint = nearest(verb, list(VERBS))
         return _fail(f"there is no verb '{verb}'{hint}; see xception --help", 2)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:
         return int(import_module(f"xception.cli.{verb}").main(words[1:]))
     except SystemExit as stop:  # the argument parser's own way out
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except _Terminated:
+        return _fail("terminated", 143)
     except InputError as error:
         return _fail(str(error), 2)
     except RunFailedError as error:
@@ -82,7 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" for {error.filename}" if error.filename else ""
-            return _fail(f"no space left on the device{where}; free some and go on", 3)
+            return _fail(f"no space left on the device for{where}; free some and go on", 3)
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
+            return _fail(f"can't use{where}: {error.strerror}; name another path", 2)
         raise
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

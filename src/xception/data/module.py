@@ -105,6 +105,8 @@ class ImageData(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if batch_size < 1:
+            raise InputError(f"data.batch_size is {batch_size}; it must be at least 1 image")
         self.name = name
         self.root = root
         self.validation_fraction = validation_fraction
@@ -219,6 +221,21 @@ class ImageData(lightning.LightningDataModule):
         """Takes the list back, so that the limit counts the whole run."""
         self._unreadable = dict(state_dict["unreadable"])
         self.unreadable.update(self._unreadable)
+
+    def check_loaders(self, trainer: "lightning.Trainer") -> None:
+        """Builds both loaders once, to find what is wrong before anything is written.
+
+        Args:
+            trainer: The one that will use them.
+
+        Raises:
+            InputError: The batch does not divide over its processes, or a number is out of range.
+        """
+        attached, self.trainer = self.trainer, trainer
+        self.train_dataloader()
+        self.val_dataloader()
+        # The rank may not be known yet: the loaders of the run are built when it begins.
+        self._train_loader, self.trainer = None, attached
 
     def val_dataloader(self) -> EvaluationLoader:
         """This process's share of the held-out images, each once."""

@@ -135,11 +135,12 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
     names = _chosen_names(keys, given)
     parser = recipe_parser(names)
     known = set(parser.get_defaults().keys(branches=True))
+    leaves = [*sorted(parser.get_defaults().keys()), "output", "resume", "overwrite"]
     opaque = ("trainer.",)  # below trainer.callbacks and its like lie other libraries' keys
     for key in [*flatten(keys), *given]:
         if key not in known and not _reaches_into(key, known, opaque):
             raise InputError(
-                f"there is no recipe key '{key}'{nearest(key, sorted(known))} (model.name is "
+                f"there is no recipe key '{key}'{nearest(key, leaves)} (model.name is "
                 f"{names['model']}, optimizer.name {names['optimizer']}, schedule.name "
                 f"{names['schedule']})"
             )

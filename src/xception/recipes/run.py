@@ -132,6 +132,11 @@ def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
     """
     trainer = recipe.group("trainer")
     limits = []
+    limit = trainer.get("limit_train_batches")
+    if limit is not None:  # a share of an epoch, or a number of batches
+        batches = steps_per_epoch * limit if isinstance(limit, float) else limit
+        accumulation = 1 if isinstance(limit, float) else trainer["accumulate_grad_batches"]
+        steps_per_epoch = max(1, min(steps_per_epoch, int(batches // accumulation)))
     if trainer.get("max_steps") not in (None, -1):
         limits.append(int(trainer["max_steps"]))
     if trainer.get("max_epochs") not in (None, -1):
@@ -155,14 +160,16 @@ def build_classifier(recipe: Recipe, data: ImageData, model: nn.Module) -> Class
     training = recipe.group("training")
     try:
         loss_function = build_loss(**loss)
+        groups = parameter_groups(
+            model, weight_decay=shared.weight_decay, layer_decay=shared.layer_decay
+        )
+        optimizer([dict(group) for group in groups], **keys)  # a value out of range shows now
         return Classifier(
             model,
             data.preprocessing,
             loss_function,
             build_optimizer=lambda groups: optimizer(groups, **keys),
-            parameter_groups=parameter_groups(
-                model, weight_decay=shared.weight_decay, layer_decay=shared.layer_decay
-            ),
+            parameter_groups=groups,
             learning_rate=scaled_learning_rate(
                 keys["learning_rate"], data.batch_size, shared.reference_batch
             ),
@@ -244,6 +251,7 @@ def run_recipe(
         total_steps=classifier.total_samples // data.batch_size,
     )
     prepared = prepare(run, trainer_arguments(recipe.group("trainer")))
+    data.check_loaders(prepared.trainer)
     if is_first_process():
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None

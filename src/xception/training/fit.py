@@ -94,13 +94,16 @@ def prepare(run: Run, trainer_arguments: dict[str, Any]) -> Preparation:
     quiet_lightning()
     arguments = dict(trainer_arguments)
     own = list(arguments.pop("callbacks", None) or [])
-    polyak = PolyakAveraging(run.polyak_decay)
     metrics = MetricsFile(run.directory.metrics, arguments.get("log_every_n_steps") or 50)
-    checkpoints = ExactCheckpoints(
-        run.directory.checkpoints,
-        every_steps=run.checkpoint_every_steps,
-        description=description(run),
-    )
+    try:
+        polyak = PolyakAveraging(run.polyak_decay)
+        checkpoints = ExactCheckpoints(
+            run.directory.checkpoints,
+            every_steps=run.checkpoint_every_steps,
+            description=description(run),
+        )
+    except ValueError as error:  # a value out of its range; the message names the key
+        raise InputError(str(error)) from None
     # The order counts: a checkpoint holds what the ones before it have just updated.
     callbacks: list[pl.Callback] = [polyak, metrics, checkpoints, Interruption(checkpoints), *own]
     if arguments.get("enable_progress_bar") is not False:

@@ -24,6 +24,8 @@ def sgd(
         momentum: Momentum; 0.9 in the paper.
         nesterov: Whether Nesterov's variant is used; the paper names plain momentum.
     """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"optimizer.momentum must be in [0, 1), not {momentum}")
     return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov)
 
 
@@ -47,6 +49,8 @@ def rmsprop(
         decay: Decay of the mean square; not in the paper, 0.9 in TF-Slim's Inception recipe.
         eps: Added to the mean square; not in the paper, 1.0 in TF-Slim's Inception recipe.
     """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"optimizer.momentum must be in [0, 1), not {momentum}")
     from timm.optim.rmsprop_tf import RMSpropTF
 
     return RMSpropTF(groups, lr=learning_rate, alpha=decay, eps=eps, momentum=momentum)

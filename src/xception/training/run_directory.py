@@ -114,6 +114,9 @@ class RunDirectory:
 FREE_KEYS = (
     "data.root",
     "data.num_workers",
+    "data.cache",
+    "data.max_unreadable",
+    "training.checkpoint_every_steps",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
