@@ -124,7 +124,15 @@ def plain_tensors(content: dict[str, Any], origin: str) -> dict[str, Tensor]:
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Takes off every prefix of `PREFIXES` that all names carry, in any order and number."""
-    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in tensors)), None):
+    """Takes off every prefix of `PREFIXES` that all names carry, in any order and number.
+
+    The counter that torch's AveragedModel puts beside its ``module.`` is left out.
+    """
+    named = {name: value for name, value in tensors.items() if name != "n_averaged"}
+    if all(name.startswith("module.") for name in named):
+        tensors = named
+    while tensors and (
+        prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in tensors)), None)
+    ):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors

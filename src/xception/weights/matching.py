@@ -63,6 +63,53 @@ def enumerate_names(names: Iterable[str], listed: int = LISTED) -> str:
     return ", ".join(names[:listed]) + rest
 
 
+def dimension(tensors: Mapping[str, Tensor], name: str, axis: int, rank: int, origin: str) -> int:
+    """One size of a tensor that a file has to hold, such as the first kernel's input channels.
+
+    Args:
+        tensors: The file's tensors.
+        name: Which one.
+        axis: Which of its sizes.
+        rank: How many sizes it should have.
+        origin: The file's name, for messages.
+
+    Raises:
+        InputError: The tensor is missing or has another rank.
+    """
+    if name not in tensors:
+        raise InputError(f"{origin} has no tensor {name}: fetch it again, or give the whole model")
+    shape = tuple(tensors[name].shape)
+    if len(shape) != rank:
+        raise InputError(
+            f"{origin}: {name} has the shape {_by(shape)} and should have {rank} sizes: "
+            "fetch it again, or give the right file"
+        )
+    return shape[axis]
+
+
+def head_classes(tensors: Mapping[str, Tensor], name: str, origin: str) -> int:
+    """The number of classes of a dense layer with bias; 0 for a file without it.
+
+    Args:
+        tensors: The file's tensors.
+        name: The layer's name, weight (classes, features) and bias (classes).
+        origin: The file's name, for messages.
+
+    Raises:
+        InputError: Only one of weight and bias is there, or they do not fit each other.
+    """
+    weight, bias = f"{name}.weight", f"{name}.bias"
+    if weight not in tensors and bias not in tensors:
+        return 0
+    classes = dimension(tensors, weight, 0, 2, origin)
+    if dimension(tensors, bias, 0, 1, origin) != classes:
+        raise InputError(
+            f"{origin}: {weight}'s shape {_by(tuple(tensors[weight].shape))} does not fit "
+            f"{bias}'s {_by(tuple(tensors[bias].shape))}: it should be (classes, features)"
+        )
+    return classes
+
+
 def compare_with_model(tensors: Mapping[str, Tensor], model: nn.Module) -> Mismatch:
     """Compares names and shapes; BatchNorm's batch counters may be absent or too many.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xception.weights.description import ModelDescription, StoredModel
 from xception.weights.inception_v3_layout import LAYERS
+from xception.weights.matching import dimension, head_classes
 from xception.weights.preprocessings import TIMM_INCEPTION_V3, TORCHVISION_INCEPTION_V3
 from xception.weights.pytorch_xception import NORM_ENTRIES, refuse_other_names
 from xception.weights.xception_layout import CLASSIFIER
@@ -37,21 +38,21 @@ def inception_v3_from_pytorch(tensors: Mapping[str, Tensor], path: Path) -> Stor
         path: Where it comes from.
 
     Raises:
-        InputError: Names are missing or unknown.
+        InputError: Names are missing or unknown, or a shape is impossible.
     """
     ignored = [name for name in tensors if name.startswith(AUXILIARY)]
     tensors = {name: tensor for name, tensor in tensors.items() if name not in ignored}
     names = inception_v3_names()
-    if "fc.weight" in tensors:
+    if "fc.weight" in tensors or "fc.bias" in tensors:
         names |= {f"fc.{entry}": f"{CLASSIFIER}.{entry}" for entry in ("weight", "bias")}
     refuse_other_names(tensors, names, path, "inception_v3 of torchvision or timm")
     ours = {names[name]: tensor for name, tensor in tensors.items()}
-    head = ours.get(f"{CLASSIFIER}.weight")
+    first = "Conv2d_1a_3x3.conv.weight"
     description = ModelDescription(
         architecture="inception_v3",
         arguments={
-            "num_classes": 0 if head is None else int(head.shape[0]),
-            "in_channels": int(ours["stem.conv1.conv.weight"].shape[1]),
+            "num_classes": head_classes(tensors, "fc", str(path)),
+            "in_channels": dimension(tensors, first, 1, 4, str(path)),
             "variant": "standard",
             "numerics": "timm",
         },

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xception.errors import InputError
 from xception.weights.description import ModelDescription, StoredModel
+from xception.weights.matching import dimension, head_classes
 from xception.weights.preprocessings import TORCHVISION_IMAGENET
 
 _BLOCKS = {6: "resnet50", 23: "resnet101", 36: "resnet152"}  # in the third layer
@@ -39,19 +40,25 @@ def torchvision_from_pytorch(tensors: Mapping[str, Tensor], path: Path) -> Store
         path: Where it comes from.
 
     Raises:
-        InputError: It is none of these.
+        InputError: It is none of these, or lacks its first or half of its last layer.
     """
     architecture = torchvision_architecture(tensors)
     if architecture is None:
         raise InputError(f"{path} is no VGG-16 and no ResNet-50, -101 or -152 of torchvision")
     vgg = architecture == "vgg16"
-    head = tensors.get("classifier.6.weight" if vgg else "fc.weight")
-    first = tensors["features.0.weight" if vgg else "conv1.weight"]
+    first, origin = "features.0.weight" if vgg else "conv1.weight", str(path)
+    if first not in tensors:
+        network, other = ("VGG-16", "VGG") if vgg else (f"ResNet-{architecture[6:]}", "ResNet")
+        example = "" if vgg else " such as resnet50d"
+        raise InputError(
+            f"{path} is no {network} of torchvision, it has no {first}: "
+            f"a missing tensor, or another {other}{example}"
+        )
     description = ModelDescription(
         architecture=architecture,
         arguments={
-            "num_classes": 0 if head is None else int(head.shape[0]),
-            "in_channels": int(first.shape[1]),
+            "num_classes": head_classes(tensors, "classifier.6" if vgg else "fc", origin),
+            "in_channels": dimension(tensors, first, 1, 4, origin),
         },
         numerics="timm",
         preprocessing=TORCHVISION_IMAGENET,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xception.errors import InputError
 from xception.weights.description import ModelDescription, StoredModel
-from xception.weights.matching import enumerate_names
+from xception.weights.matching import dimension, enumerate_names, head_classes
 from xception.weights.preprocessings import TIMM_XCEPTION
 from xception.weights.xception_layout import CLASSIFIER, LAYERS
 
@@ -63,25 +63,26 @@ def xception_from_pytorch(tensors: Mapping[str, Tensor], path: Path) -> StoredMo
         path: Where it comes from.
 
     Raises:
-        InputError: Names are missing or unknown.
+        InputError: Names are missing or unknown, or a shape is impossible.
     """
     names = xception_names()
     for classifier in CLASSIFIERS:
-        if f"{classifier}.weight" in tensors:
+        if f"{classifier}.weight" in tensors or f"{classifier}.bias" in tensors:
             names |= {f"{classifier}.{e}": f"{CLASSIFIER}.{e}" for e in ("weight", "bias")}
             break
     refuse_other_names(tensors, names, path, "legacy_xception of timm or Cadene")
+    num_classes = head_classes(tensors, classifier, str(path))
+    in_channels = dimension(tensors, "conv1.weight", 1, 4, str(path))
     ours = {}
     for name, tensor in tensors.items():
         if name.endswith("pointwise.weight") and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]
         ours[names[name]] = tensor
-    head = ours.get(f"{CLASSIFIER}.weight")
     description = ModelDescription(
         architecture="xception",
         arguments={
-            "num_classes": 0 if head is None else int(head.shape[0]),
-            "in_channels": int(ours["entry_flow.conv1.conv.weight"].shape[1]),
+            "num_classes": num_classes,
+            "in_channels": in_channels,
             "numerics": "timm",
         },
         numerics="timm",

@@ -37,6 +37,8 @@ KINDS = {
 }
 """What a file can be taken for, and the words of ``--kind``."""
 
+_FOREIGN_PYTORCH = ("timm-xception", "torchvision-inception-v3", "torchvision")
+
 RUN_WEIGHTS = "model.safetensors"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -248,7 +250,8 @@ def _translate(tensors: dict[str, Tensor], path: Path, kind: str | None) -> Stor
         raise InputError(f"{path} holds PyTorch tensors and can't be taken for '{kind}'")
     raise InputError(
         f"{path} holds {len(tensors)} tensors of no network known here (the first is "
-        f"'{next(iter(tensors), '')}'): convert reads {', '.join(KINDS)}"
+        f"'{next(iter(tensors), '')}'): the PyTorch networks that are read are "
+        f"{'; '.join(KINDS[known] for known in _FOREIGN_PYTORCH)}"
     )
 
 
