@@ -30,9 +30,9 @@ def read_pickled(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         start = file.read(4)
-    if start[:2] == b"PK" and not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is truncated: fetch or copy it again")
     try:
+        if start[:2] == b"PK" and not zipfile.is_zipfile(path):
+            raise EOFError("the archive's end is not there")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, which say nothing here
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -42,10 +42,8 @@ def read_pickled(path: Path) -> dict[str, Any]:
             "checkpoint at all; it is refused, as loading it could run any program: "
             "save the model's state_dict() alone"
         ) from error
-    except (EOFError, OSError, RuntimeError, ValueError, KeyError, IndexError) as error:
-        raise InputError(
-            f"{path} is truncated or damaged ({_first_line(error)}): fetch or copy it again"
-        ) from error
+    except Exception as error:  # the reader of a damaged file may raise anything
+        raise damaged(path, error) from error
     if not isinstance(content, dict):
         raise InputError(
             f"{path} holds a {type(content).__name__} and no dictionary of tensors: "
@@ -54,7 +52,15 @@ def read_pickled(path: Path) -> dict[str, Any]:
     return content
 
 
-def _first_line(error: Exception) -> str:
+def damaged(path: Path, error: Exception) -> InputError:
+    """What to raise where reading a file raised ``error``, whatever that was."""
+    return InputError(
+        f"{path} is truncated or damaged ({first_line(error)}): fetch or copy it again"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of an error's message; its kind where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__
 
@@ -74,7 +80,7 @@ def read_safetensors_metadata(path: Path) -> dict[str, Any]:
             metadata[METADATA_KEY] = json.loads(metadata[METADATA_KEY])
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f"{path} is truncated or is no safetensors file ({_first_line(error)}): "
+            f"{path} is truncated or is no safetensors file ({first_line(error)}): "
             "fetch or copy it again"
         ) from error
     return metadata
@@ -93,7 +99,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"{path} is truncated or is no safetensors file ({_first_line(error)}): "
+            f"{path} is truncated or is no safetensors file ({first_line(error)}): "
             "fetch or copy it again"
         ) from error
 

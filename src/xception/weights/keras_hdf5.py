@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from xception.errors import InputError
+from xception.weights.containers import first_line
 
 _WEIGHTS = (
     "depthwise_kernel",
@@ -85,12 +86,13 @@ def read_keras_file(path: Path) -> KerasFile:
                 raise OSError("truncated archive")
         with h5py.File(path, "r") as file:
             return _read_hdf5(file, path)
+    except InputError:
+        raise
     except KeyError as error:
-        raise InputError(f"{path} is no file of Keras weights ({error.args[0]})") from error
-    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no file of Keras weights ({first_line(error)})") from error
+    except Exception as error:  # in a damaged file any name, number or size may be impossible
         raise InputError(
-            f"{path} is truncated or no Keras file ({str(error).splitlines()[0][:120]}): "
-            "fetch or copy it again"
+            f"{path} is truncated or no Keras file ({first_line(error)}): fetch or copy it again"
         ) from error
 
 
@@ -134,7 +136,7 @@ def numbered(name: str) -> tuple[str, int]:
         >>> numbered("batch_normalization_12"), numbered("conv2d")
         (('batch_normalization', 12), ('conv2d', 0))
     """
-    match = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
+    match = re.fullmatch(r"(.*?)(?:_(\d{1,9}))?", name, re.DOTALL)
     assert match is not None
     return match[1], int(match[2] or 0)
 
@@ -207,4 +209,5 @@ def _array(dataset: Any) -> np.ndarray:
     """The values of a dataset that lies in the file itself."""
     if getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
         raise OSError(f"{dataset.name} points to another file, which is refused")
-    return np.asarray(dataset[()], dtype=np.float32)
+    with np.errstate(over="ignore"):  # of a double; building a model refuses infinity
+        return np.asarray(dataset[()], dtype=np.float32)

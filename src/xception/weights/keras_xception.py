@@ -113,8 +113,10 @@ def _in_order(
     by_name = [layer for layer in found if layer.name in named]
     if not by_name:
         return [(place, layer.arrays) for place, layer in zip(expected, found, strict=True)]
-    if {layer.name for layer in by_name} != set(named):
-        missing = sorted(set(named) - {layer.name for layer in by_name})
+    missing = sorted(set(named) - {layer.name for layer in by_name})
+    if len(by_name) > len(named) - len(missing):
+        raise InputError(f"{origin} has a layer of Keras Xception twice: fetch or copy it again")
+    if missing:
         raise InputError(f"{origin} lacks Keras Xception's layers {', '.join(missing[:8])}")
     unnamed = [layer for layer in found if layer.name not in named]
     places = [layer for layer in expected if not layer.keras]

@@ -14,6 +14,7 @@ from torch import Tensor
 from xception.errors import InputError, nearest
 from xception.weights.containers import (
     METADATA_KEY,
+    damaged,
     plain_tensors,
     read_pickled,
     read_safetensors,
@@ -137,7 +138,7 @@ def container_of(path: Path) -> Container:
     """Recognises a file by its first bytes.
 
     Raises:
-        InputError: It is empty or of no known kind.
+        InputError: It is empty, damaged or of no known kind.
     """
     with path.open("rb") as file:
         start = file.read(9)
@@ -148,9 +149,12 @@ def container_of(path: Path) -> Container:
     if start.startswith(b"PK"):
         if path.suffix == ".keras":
             return "keras"
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return "keras" if "model.weights.h5" in archive.namelist() else "pickled"
+        try:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    return "keras" if "model.weights.h5" in archive.namelist() else "pickled"
+        except Exception as error:  # a damaged archive: BadZipFile, UnicodeDecodeError and others
+            raise damaged(path, error) from error
         return "pickled"
     if path.suffix == ".safetensors" or start[8:9] == b"{":
         return "safetensors"
