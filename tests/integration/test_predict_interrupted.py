@@ -1,4 +1,4 @@
-"""Ctrl-C while a prediction of many images is written."""
+"""Ctrl-C and SIGTERM while a prediction of many images is written."""
 
 import os
 import signal
@@ -17,8 +17,16 @@ from xception.weights.files import save_model
 IMAGES = 20_000  # far more than are classified before the signal
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_interrupted_prediction_leaves_no_file_and_exits_with_130(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("sent", "workers", "code", "word"),
+    [
+        (signal.SIGINT, 0, 130, "interrupted"),
+        (signal.SIGINT, 2, 130, "interrupted"),
+        (signal.SIGTERM, 0, 143, "terminated"),
+        (signal.SIGTERM, 2, 143, "terminated"),
+    ],
+)
+def test_stopped_prediction_leaves_no_file_and_says_so(tmp_path, sent, workers, code, word):
     torch.manual_seed(0)
     model = create_model(
         "xception", num_classes=3, width=0.125, middle_flow_repeats=0, stem_strides=(1, 1)
@@ -42,8 +50,8 @@ def test_interrupted_prediction_leaves_no_file_and_exits_with_130(tmp_path, work
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert err == "xception: error: interrupted\n"
+    assert process.returncode == code, err
+    assert err == f"xception: error: {word}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["many", "model.safetensors"]
