@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xception.errors import InputError
 from xception.models.registry import create_model
+from xception.models.xception_flows import Widths
 from xception.weights.atomic import replacing
 from xception.weights.description import StoredModel
 from xception.weights.keras_arrays import (
@@ -81,9 +82,13 @@ def refuse_inexpressible(stored: StoredModel) -> None:
             "and Inception V3; write a .safetensors instead"
         )
     standard: dict[str, Any] = create_model(described.architecture, num_classes=1).arguments  # type: ignore[assignment]
+    told = dict(described.arguments)
+    if described.architecture == "xception" and told.get("widths") == list(Widths()):
+        del told["widths"]  # the standard ones, said explicitly; width has no effect beside them
+        told.pop("width", None)
     against = [
         f"{name}={value!r} (Keras: {standard.get(name)!r})"
-        for name, value in described.arguments.items()
+        for name, value in told.items()
         if name not in FREE_ARGUMENTS and value != standard.get(name)
     ]
     if against:

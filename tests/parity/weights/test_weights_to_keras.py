@@ -85,3 +85,17 @@ def test_inexpressible_models_are_refused_with_the_reason(name, arguments, reaso
     with pytest.raises(InputError, match=reason):
         convert_to_keras(model, tmp_path)
     assert not (tmp_path / "b.weights.h5").exists()
+
+
+def test_standard_widths_given_explicitly_are_expressible(tmp_path):
+    model = create_model("xception_continuum", segments="depthwise", num_classes=4)
+    assert model.arguments["widths"] == [32, 64, 128, 256, 728, 1024, 1536, 2048]
+    path = convert_to_keras(model, tmp_path)
+    back = open_model(path).model
+    assert all(torch.equal(v, back.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+def test_other_explicit_widths_are_refused(tmp_path):
+    model = create_model("xception", num_classes=4, widths=[8, 16, 32, 64, 184, 256, 384, 513])
+    with pytest.raises(InputError, match=r"widths=\[8, 16.*513\] \(Keras: None\)"):
+        convert_to_keras(model, tmp_path)
