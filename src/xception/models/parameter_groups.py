@@ -19,14 +19,15 @@ def parameter_groups(
     Weight decay acts on convolution and dense weights only, as in TF-Slim's recipes: BatchNorm's
     scales and shifts and all biases are left out.
 
-    With a ``layer_decay`` below 1, level k of K (0 is nearest to the image, K - 1 is the head) gets
-    the learning rate ``learning_rate * layer_decay ** (K - 1 - k)``.
+    With a ``layer_decay`` below 1, level k of K (0 is nearest to the image, K - 1 is the head, or
+    what comes last in a network without one) gets the learning rate
+    ``learning_rate * layer_decay ** (K - 1 - k)``.
 
     Args:
         model: One of this package's networks.
         weight_decay: Decay of convolution and dense weights.
         layer_decay: Factor of the learning rate from one level to the one before it, above 0.
-        learning_rate: Learning rate of the head. Where given, each group has its own ``lr``.
+        learning_rate: Learning rate of the last level. Where given, each group has its own ``lr``.
 
     Returns:
         Groups with ``params``, ``weight_decay``, ``lr_scale`` (the factor above) and, with a
@@ -42,7 +43,7 @@ def parameter_groups(
         [1e-05, 0.0]
     """
     check_positive("layer_decay", layer_decay)
-    levels: list[tuple[str, ...]] = model.depth_levels()  # type: ignore[operator]
+    levels = _levels_with_parameters(model)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -54,6 +55,13 @@ def parameter_groups(
             group["lr"] = learning_rate * scale
         groups.setdefault((scale, decay), group)["params"].append(parameter)
     return list(groups.values())
+
+
+def _levels_with_parameters(model: nn.Module) -> list[tuple[str, ...]]:
+    """The levels up to the last that has parameters: a network may have no head."""
+    levels: list[tuple[str, ...]] = model.depth_levels()  # type: ignore[operator]
+    last = max((_level(name, levels) for name, _ in model.named_parameters()), default=-1)
+    return levels[: last + 1]
 
 
 def _level(parameter: str, levels: list[tuple[str, ...]]) -> int:

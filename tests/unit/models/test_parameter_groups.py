@@ -1,5 +1,7 @@
 """Who is decayed, and which learning rate each level gets."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from xception.errors import InputError
 from xception.models.freezing import freeze
 from xception.models.parameter_groups import parameter_groups
-from xception.models.registry import create_model, list_models
+from xception.models.registry import create_model, list_models, model_class
 
 
 def on_meta(name, **arguments):
@@ -57,6 +59,21 @@ def test_every_level_of_every_network_is_used_and_ordered(name):
     assert scales == sorted(scales)  # parameters come in the order from the image to the head
     assert len(set(scales)) == len(model.depth_levels())
     assert max(scales) == 1.0
+
+
+@pytest.mark.parametrize("without_head", [{"features_only": True}, {"num_classes": 0}])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_last_level_of_a_network_without_head_gets_the_whole_rate(name, without_head):
+    if not without_head.keys() <= inspect.signature(model_class(name)).parameters.keys():
+        pytest.skip(f"{name} has no such argument")
+    model = on_meta(name, **without_head)
+    levels = len(on_meta(name).depth_levels()) - 1
+    if name == "vgg16" and "num_classes" in without_head:
+        levels += 1  # its two hidden dense layers stay
+    groups = parameter_groups(model, weight_decay=0.0, layer_decay=0.5, learning_rate=0.1)
+    rates = {g["lr"] for g in groups}
+    assert max(rates) == pytest.approx(0.1)
+    assert min(rates) == pytest.approx(0.1 * 0.5 ** (levels - 1))
 
 
 def test_groups_drive_a_torch_optimizer_and_leave_frozen_parameters_out():
