@@ -1,7 +1,9 @@
 """What follows training: the weights file, the evaluation, the summary, the report."""
 
+import hashlib
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from xception.data.sources import require_one_label
@@ -19,6 +21,7 @@ from xception.training.report import write_report
 from xception.training.run_directory import RunDirectory
 from xception.training.validation import MeanAveragePrecision
 from xception.weights.files import save_model
+from xception.weights.reading import locate
 
 
 def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started: float) -> None:
@@ -42,6 +45,7 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
             "step": trained.trainer.global_step,
             "weights": "raw" if run.polyak_decay is None else "polyak",
             "commit": commit(),
+            **started_from(recipe),
         },
     )
     evaluation: Evaluation | MapEvaluation
@@ -71,6 +75,24 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
     summary = summarize(recipe, trained, evaluation, started)
     directory.write_summary(summary)
     write_report(directory.path)
+
+
+def started_from(recipe: Recipe) -> dict[str, Any]:
+    """What the weights file says of the weights that training started from.
+
+    Returns:
+        Nothing for random weights, else ``started_from`` with ``weights``, the text of
+        ``model.weights``, and with ``sha256`` of that file, where it is one on this machine (of a
+        run directory: its weights).
+    """
+    source = recipe.keys["model"]["weights"]
+    if not source:
+        return {}
+    told = {"weights": source}
+    if Path(source).exists():
+        with locate(source).open("rb") as file:
+            told["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"started_from": told}
 
 
 def summarize(
