@@ -43,6 +43,8 @@ def test_stopped_prediction_leaves_no_file_and_says_so(tmp_path, sent, workers, 
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     partial = tmp_path / ".out.csv.partial"
@@ -53,5 +55,7 @@ def test_stopped_prediction_leaves_no_file_and_says_so(tmp_path, sent, workers, 
     process.send_signal(sent)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert err == f"xception: error: {word}\n"
+    # On a machine of one core PyTorch warns of the two loader processes before.
+    assert err.splitlines()[-1] == f"xception: error: {word}"
+    assert "Traceback" not in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["many", "model.safetensors"]
