@@ -1,4 +1,4 @@
-"""``xception demo``: the main job in a minute, on images that need no download."""
+"""``xception demo``: the main job in half a minute, on images that need no download."""
 
 from collections.abc import Sequence
 from pathlib import Path

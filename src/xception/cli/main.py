@@ -18,7 +18,7 @@ from importlib import import_module
 from xception.errors import InputError, RunFailedError, nearest
 
 VERBS = {
-    "demo": "train, evaluate and predict on the embedded digits, in a minute",
+    "demo": "train, evaluate and predict on the embedded digits, in half a minute",
     "recipes": "list the shipped recipes, or print one",
     "train": "train a model as a recipe says",
     "evaluate": "top-1, top-5 and loss of a model on a data set",
