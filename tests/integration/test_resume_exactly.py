@@ -182,6 +182,7 @@ def test_a_truncated_checkpoint_is_recognised_and_the_one_before_is_used(
     last = output / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     done = survive(images, output, [], ["--resume"])
+    assert "xception: warning: " in done.stderr
     assert "last.ckpt is truncated" in done.stderr
     assert "going on from" in done.stderr
     assert "previous.ckpt" in done.stderr

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -46,6 +47,11 @@ def _usage() -> str:
     )
 
 
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning for the user: one line, and not the line of code that it came from."""
+    print(f"xception: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 class _Terminated(BaseException):
     """SIGTERM came: what was begun is cleaned up on the way out, as after Ctrl-C."""
 
@@ -78,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         hint = nearest(verb, list(VERBS))
         return _fail(f"there is no verb '{verb}'{hint}; see xception --help", 2)
+    warnings.showwarning = _show_warning
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
     try:

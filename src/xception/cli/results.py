@@ -1,6 +1,7 @@
 """The table that a run ends with, from its ``summary.json``."""
 
 import json
+import sys
 
 from xception.training.run_directory import RunDirectory
 
@@ -39,6 +40,17 @@ def print_results(run: RunDirectory) -> None:
     table.add_row("images/s in training", f"{training['images_per_second']:.0f}")
     Console().print(table)
     print(f"report: {run.report}")
+
+
+def report_unreadable(run: RunDirectory) -> int:
+    """Says how many images a finished run could not read; returns the exit code, 0 or 1."""
+    summary = json.loads(run.summary.read_text())
+    count = len(summary["training"]["unreadable"]) + summary["evaluation"]["skipped"]
+    if count:
+        print(
+            f"xception: {count} images could not be read; {run.report} names them", file=sys.stderr
+        )
+    return 1 if count else 0
 
 
 def _pair(figures: dict[str, float]) -> str:

@@ -25,7 +25,8 @@ options:
   --overwrite         replace the run in DIR
   --dotted.key VALUE  another value for a key of the recipe, e.g. --optimizer.learning_rate 0.01
 
-exit codes: 0 done, 2 wrong use, 3 the run failed (NaN, no space), 130/143 interrupted and saved
+exit codes: 0 done, 1 done but some images could not be read, 2 wrong use,
+3 the run failed (NaN, no space), 130/143 interrupted and saved
 """
 
 
@@ -97,13 +98,15 @@ def train(
     Returns:
         The exit code.
     """
-    from xception.cli.results import print_results
+    from xception.cli.results import print_results, report_unreadable
     from xception.recipes.load import load_recipe
     from xception.recipes.run import is_first_process, run_recipe
     from xception.training.interruption import RunInterrupted
+    from xception.training.run_directory import RunDirectory
 
     recipe = load_recipe(recipe_name, overrides)
     directory = directory or Path("runs") / recipe.name
+    was_finished = resume and RunDirectory(directory).is_finished()
     try:
         run = run_recipe(recipe, directory, resume=resume, overwrite=overwrite)
     except RunInterrupted as stop:
@@ -114,6 +117,8 @@ def train(
             file=sys.stderr,
         )
         return stop.exit_code
-    if print_table and is_first_process():
+    if not is_first_process():
+        return 0
+    if print_table:
         print_results(run)
-    return 0
+    return 0 if was_finished else report_unreadable(run)

@@ -77,13 +77,20 @@ def newest_checkpoint(directory: Path) -> Path | None:
         try:
             read_pickled(path)
         except InputError as error:
-            damaged.append(str(error))
+            damaged.append(path)
+            reason = error
             continue
         if damaged:
-            warnings.warn(f"{'; '.join(damaged)}: going on from {path} instead", stacklevel=2)
+            warnings.warn(
+                f"{damaged[0]} is truncated or damaged: going on from {path} instead", stacklevel=2
+            )
         return path
     if damaged:
-        raise InputError(f"{'; '.join(damaged)}; start anew in another directory")
+        names = " and ".join(path.name for path in damaged)
+        raise InputError(
+            f"no checkpoint in {directory} can be read, neither whole nor in part ({names}: "
+            f"{reason}); start anew with --overwrite, or in another directory"
+        )
     return None
 
 

@@ -122,7 +122,6 @@ FREE_KEYS = (
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.enable_progress_bar",
-    "trainer.max_time",
 )
 
 
