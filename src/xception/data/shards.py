@@ -20,6 +20,7 @@ from xception.data.targets import ImageTargets
 from xception.errors import InputError
 
 _FILES_OPEN = 128
+_INHERITED: list[dict[int, Any]] = []  # readers that a fork has copied, never to be touched
 _RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0"
 
 
@@ -76,6 +77,8 @@ class ShardRecords:
 
     def _reader(self, shard: int) -> Any:
         if self._process != os.getpid():  # an open file must not be shared by a fork
+            # Nor closed by it: the readers' threads exist in the parent alone. They are kept.
+            _INHERITED.append(self._readers)
             self._readers, self._process = {}, os.getpid()
         if shard not in self._readers:
             while len(self._readers) >= _FILES_OPEN:
