@@ -234,8 +234,7 @@ class ImageData(lightning.LightningDataModule):
         attached, self.trainer = self.trainer, trainer
         self.train_dataloader()
         self.val_dataloader()
-        # The rank may not be known yet: the loaders of the run are built when it begins.
-        self._train_loader, self.trainer = None, attached
+        self._train_loader, self.trainer = None, attached  # the rank is known only in the run
 
     def val_dataloader(self) -> EvaluationLoader:
         """This process's share of the held-out images, each once."""
