@@ -105,6 +105,7 @@ def _continuum(scale: Scale) -> list[Variant]:
         for activation in ("none", *scale.activations):
             overrides = {
                 **scale.shared,
+                **scale.of_continuum,
                 "model.name": "xception_continuum",
                 "model.segments": str(segments),
             }
