@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check tests docs-examples format clean
+.PHONY: install demo test check docs tests docs-examples format clean
 
 install: $(VENV)/.installed
 
@@ -23,17 +23,21 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the documentation: site/index.html"
+
 docs-examples: install
 	$(BIN)/pytest --doctest-modules src -q
 
 tests: install
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
-test: check docs-examples tests
+test: check docs docs-examples tests
 
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf runs build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf runs site build dist .mypy_cache .ruff_cache .pytest_cache
