@@ -1,17 +1,18 @@
 """How one batch is put together, in whatever process: a pure function of its place in the order."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from xception.data.crop_decoding import Decoding, decode_augmented, require_decoding
 from xception.data.decoding import UnreadableImageError
 from xception.data.order import epoch_order, mixed_seed
 from xception.data.preprocessing import Preprocessing
-from xception.data.sources import AnySource, is_multi_label
+from xception.data.sources import AnySource, EncodedSource, has_encoded, is_multi_label
 from xception.data.targets import BatchTargets, ImageTargets, collate_targets
-from xception.data.transforms import TrainingTransform
+from xception.data.transforms import Augmentation, TrainingTransform
 
 
 class Batch(NamedTuple):
@@ -44,11 +45,23 @@ class TrainingBatches(Dataset[Batch]):
         transform: Augments them; a sample's generator is seeded by (seed, epoch, index).
         seed: Of the order and the augmentation.
         attempts: The most samples that are tried for one place in the batch.
+        decoding: How encoded images are decoded; see `xception.data.crop_decoding`.
+
+    Raises:
+        InputError: The decoding does not exist, or what it needs is not installed.
     """
 
     def __init__(
-        self, source: AnySource, transform: TrainingTransform, *, seed: int, attempts: int
+        self,
+        source: AnySource,
+        transform: TrainingTransform,
+        *,
+        seed: int,
+        attempts: int,
+        decoding: Decoding = "exact",
     ) -> None:
+        require_decoding(decoding)
+        self.decoding = decoding
         self.source = source
         self.transform = transform
         self.seed = seed
@@ -57,27 +70,45 @@ class TrainingBatches(Dataset[Batch]):
     def __getitem__(self, place: tuple[int, range]) -> Batch:
         epoch, positions = place
         order = epoch_order(len(self.source), self.seed, epoch)
-        images, indices, generators = [], [], []
+        images, indices, drawn = [], [], []
         labels = torch.full((len(positions),), -1)
         targets: list[ImageTargets | None] = [None] * len(positions)
         skipped: list[tuple[int, str]] = []
         for row, position in enumerate(positions):
             for attempt in range(self.attempts):
                 index = int(order[(position + attempt) % len(order)])
+                generator = torch.Generator().manual_seed(mixed_seed(self.seed, epoch, index))
                 try:
-                    image, label = self.source[index]
+                    image, augmentation, label = self._open(index, generator)
                 except UnreadableImageError as error:
                     skipped.append((index, f"{self.source.describe(index)}: {error}"))
                     continue
                 labels[row], targets[row] = _told(label)
                 break
             else:
-                image = torch.zeros(3, self.transform.size, self.transform.size, dtype=torch.uint8)
+                size = self.transform.size
+                image = torch.zeros(3, size, size, dtype=torch.uint8)
+                augmentation = self.transform.draw(generator, size, size)
             images.append(image)
             indices.append(index)
-            generators.append(torch.Generator().manual_seed(mixed_seed(self.seed, epoch, index)))
-        batch = Batch(self.transform(images, generators), labels, torch.tensor(indices), skipped)
+            drawn.append(augmentation)
+        pixels = self.transform.apply(images, drawn)
+        batch = Batch(pixels, labels, torch.tensor(indices), skipped)
         return _with_targets(batch, self.source, targets)
+
+    def _open(
+        self, index: int, generator: torch.Generator
+    ) -> tuple[Tensor, Augmentation, int | ImageTargets]:
+        """What is needed of an image, what was drawn for it, and its label."""
+        if has_encoded(self.source):
+            encoded, label = cast(EncodedSource, self.source).encoded(index)
+            image, drawn = decode_augmented(
+                encoded, self.transform, generator, decoding=self.decoding
+            )
+        else:
+            image, label = self.source[index]
+            drawn = self.transform.draw(generator, *image.shape[-2:])
+        return image, drawn, label
 
 
 class EvaluationBatches(Dataset[Batch]):

@@ -81,6 +81,10 @@ class ImageNetSource:
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self._files[index]
 
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """The bytes of the file, and the label."""
+        return self._files.encoded(index)
+
     def describe(self, index: int) -> str:
         """The file's path."""
         return self._files.describe(index)

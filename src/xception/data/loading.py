@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from xception.data.batches import Batch, EvaluationBatches, TrainingBatches
+from xception.data.crop_decoding import Decoding
 from xception.data.order import micro_batch, place
 from xception.data.preprocessing import Preprocessing
 from xception.data.sources import AnySource
@@ -46,6 +47,7 @@ class TrainingLoader:
         max_unreadable: Different unreadable images that are passed over before training stops.
         pin_memory: Whether batches lie in pinned memory, from which a GPU copies faster.
         samples_seen: Where to begin: samples since the start of the run, over all processes.
+        decoding: How encoded images are decoded; see `xception.data.crop_decoding`.
 
     Raises:
         InputError: The batch does not divide evenly, or there are fewer images than it holds.
@@ -72,6 +74,7 @@ class TrainingLoader:
         max_unreadable: int = 100,
         pin_memory: bool = False,
         samples_seen: int = 0,
+        decoding: Decoding = "exact",
     ) -> None:
         _check_division(batch_size, world_size, accumulation)
         if len(source) < batch_size:
@@ -90,7 +93,7 @@ class TrainingLoader:
         self.unreadable: dict[int, str] = {}
         """Unreadable images met so far by this process: index to "name: reason"."""
         self._batches = TrainingBatches(
-            source, transform, seed=seed, attempts=max(1, max_unreadable + 1)
+            source, transform, seed=seed, attempts=max(1, max_unreadable + 1), decoding=decoding
         )
         self._plan = _Plan()
         self._build = partial(

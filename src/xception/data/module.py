@@ -1,17 +1,18 @@
 """The data of a run as a ``LightningDataModule``: its arguments are a recipe's ``data.*`` keys."""
 
 import logging
-import os
 from typing import Literal
 
 import lightning
 
 from xception.data.cache import CachedSource, is_in_memory, is_small
 from xception.data.catalog import open_source
+from xception.data.crop_decoding import Decoding
 from xception.data.loading import EvaluationLoader, TrainingLoader
 from xception.data.preprocessing import Preprocessing
 from xception.data.sources import AnySource, is_multi_label
 from xception.data.transforms import TrainingTransform
+from xception.data.worker_process import cpu_cores
 from xception.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class ImageData(lightning.LightningDataModule):
             one per CPU core, at most 16.
         cache: Whether decoded images are kept in memory. "auto": small images (at most 96x96) that
             take at most 1 GiB.
+        decoding: Of training images. "exact": every pixel as from the whole file; "fast": JPEGs
+            shrunk to 1/2 or 1/4 where the crop is large enough. Evaluation is exact.
         crop: Training crop. "inception": a random rectangle, resized; "shift": moved by some pixels
             (for 32x32 images); "none": the whole image.
         crop_area: Least and greatest share of the image's area, for "inception".
@@ -86,6 +89,7 @@ class ImageData(lightning.LightningDataModule):
         evaluation_batch_size: int | None = None,
         num_workers: int | Literal["auto"] = "auto",
         cache: bool | Literal["auto"] = "auto",
+        decoding: Decoding = "exact",
         crop: Literal["inception", "shift", "none"] = "inception",
         crop_area: tuple[float, float] = (0.05, 1.0),
         crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
@@ -114,6 +118,7 @@ class ImageData(lightning.LightningDataModule):
         self._evaluation_batch_size = evaluation_batch_size
         self.num_workers = num_workers
         self.cache = cache
+        self.decoding = decoding
         self.max_unreadable = max_unreadable
         self.seed = seed
         self.preprocessing = Preprocessing(
@@ -204,6 +209,7 @@ class ImageData(lightning.LightningDataModule):
                 accumulation=int(trainer.accumulate_grad_batches) if trainer else 1,
                 max_unreadable=self.max_unreadable,
                 pin_memory=self._on_gpu,
+                decoding=self.decoding,
             )
             self._train_loader.unreadable.update(self._unreadable)
         return self._train_loader
@@ -290,11 +296,4 @@ class ImageData(lightning.LightningDataModule):
         if is_in_memory(source) and is_small(source):
             return 0
         local = int(self.trainer.num_devices) if self.trainer else 1
-        return max(1, min(_MOST_WORKERS, _cpu_cores() // local))
-
-
-def _cpu_cores() -> int:
-    """CPU cores that this process may use, which in a container can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return max(1, min(_MOST_WORKERS, cpu_cores() // local))

@@ -57,8 +57,13 @@ class MultiLabelImages:
         return self._all_labels if self.rows is None else self._all_labels[self.rows]
 
     def __getitem__(self, index: int) -> tuple[Tensor, ImageTargets]:
+        encoded, targets = self.encoded(index)
+        return decode_image(encoded), targets
+
+    def encoded(self, index: int) -> tuple[bytes, ImageTargets]:
+        """The bytes of the image file, and the labels."""
         row = self._row(index)
-        return decode_image(self.images.read(row)), self._all_labels[row]
+        return self.images.read(row), self._all_labels[row]
 
     def describe(self, index: int) -> str:
         """The image's path, or its row in the table."""

@@ -118,9 +118,13 @@ class ShardImages:
         return index if self.rows is None else int(self.rows[index])
 
     def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        row = self._row(index)
-        record = self.records[row]
-        return decode_image(record.image), self._label(record.targets)
+        encoded, label = self.encoded(index)
+        return decode_image(encoded), label
+
+    def encoded(self, index: int) -> tuple[bytes, Any]:
+        """The bytes of the image file, and the label."""
+        record = self.records[self._row(index)]
+        return record.image, self._label(record.targets)
 
     def _label(self, targets: ImageTargets) -> int | ImageTargets:
         return targets if self.multi_label else int(targets.class_ids[0])

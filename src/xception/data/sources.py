@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xception.data.decoding import read_image
+from xception.data.decoding import read_encoded, read_image
 from xception.data.targets import ImageTargets
 from xception.errors import InputError
 
@@ -77,6 +77,25 @@ AnySource = ImageSource | MultiLabelSource
 def is_multi_label(source: object) -> bool:
     """Whether a source's images have several labels each."""
     return bool(getattr(source, "multi_label", False))
+
+
+@runtime_checkable
+class EncodedSource(Protocol):
+    """A source that can hand out the bytes of an image file, to decode only a part of it."""
+
+    def encoded(self, index: int) -> tuple[bytes, int | ImageTargets]:
+        """The bytes of the image file, and what ``source[index]`` has as label.
+
+        Raises:
+            UnreadableImageError: They can't be had; the message is the reason.
+        """
+        ...
+
+
+def has_encoded(source: object) -> bool:
+    """Whether a source is an `EncodedSource`; a `Subset` is one where its source is."""
+    inner = source.source if isinstance(source, Subset) else source
+    return isinstance(inner, EncodedSource)
 
 
 def require_one_label(source: AnySource) -> ImageSource:
@@ -175,6 +194,10 @@ class FileSource:
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return read_image(self.describe(index)), int(self.labels[index])
 
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """The bytes of the file, and the label."""
+        return read_encoded(self.describe(index)), int(self.labels[index])
+
     def describe(self, index: int) -> str:
         """The file's path."""
         index = range(len(self))[index]
@@ -202,6 +225,10 @@ class Subset:
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.source[int(self.indices[index])]
+
+    def encoded(self, index: int) -> tuple[bytes, int]:
+        """The bytes of the image file, where the source has them, and the label."""
+        return self.source.encoded(int(self.indices[index]))  # type: ignore[attr-defined]
 
     def describe(self, index: int) -> str:
         """What the chosen source calls the image."""

@@ -63,3 +63,10 @@ def _obey_parent() -> None:
         received = signal.sigwaitinfo({signal.SIGTERM})
         if received.si_pid == os.getppid():
             os._exit(0)
+
+
+def cpu_cores() -> int:
+    """CPU cores that this process may use, which in a container can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
