@@ -71,6 +71,8 @@ class TrainingBatches(Dataset[Batch]):
         epoch, positions = place
         order = epoch_order(len(self.source), self.seed, epoch)
         images, indices, drawn = [], [], []
+        # A photograph is shrunk at once: a batch of whole ones would ask for new memory each time.
+        one_by_one = self.transform.crop == "inception"
         labels = torch.full((len(positions),), -1)
         targets: list[ImageTargets | None] = [None] * len(positions)
         skipped: list[tuple[int, str]] = []
@@ -89,10 +91,12 @@ class TrainingBatches(Dataset[Batch]):
                 size = self.transform.size
                 image = torch.zeros(3, size, size, dtype=torch.uint8)
                 augmentation = self.transform.draw(generator, size, size)
+            if one_by_one:
+                image = self.transform.apply([image], [augmentation])[0]
             images.append(image)
             indices.append(index)
             drawn.append(augmentation)
-        pixels = self.transform.apply(images, drawn)
+        pixels = torch.stack(images) if one_by_one else self.transform.apply(images, drawn)
         batch = Batch(pixels, labels, torch.tensor(indices), skipped)
         return _with_targets(batch, self.source, targets)
 

@@ -188,6 +188,11 @@ class FileSource:
         self.labels = np.asarray(labels, dtype=np.int64)
         self.class_names = list(class_names)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the index takes, names, offsets and labels."""
+        return self._names.nbytes + self._ends.nbytes + self.labels.nbytes
+
     def __len__(self) -> int:
         return len(self._ends)
 

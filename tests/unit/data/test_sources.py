@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,8 +26,9 @@ def test_file_source_keeps_undecodable_names():
 def test_file_source_takes_few_bytes_per_file():
     names = [f"n{i % 1000:08d}/n{i % 1000:08d}_{i}.JPEG" for i in range(10_000)]
     source = FileSource("/d", names, [i % 1000 for i in range(10_000)], ["x"] * 1000)
-    arrays = (source._names, source._ends, source.labels)
-    assert sum(array.nbytes for array in arrays) / 10_000 <= 100
+    assert all(isinstance(a, np.ndarray) for a in (source._names, source._ends, source.labels))
+    assert source.nbytes == sum(map(len, names)) + 10_000 * (8 + 8)
+    assert source.nbytes / 10_000 <= 100
 
 
 def test_file_source_refuses_an_index_past_the_end(tmp_path):
