@@ -119,6 +119,8 @@ class ExactCheckpoints(pl.Callback):
 
     Between epochs it saves after validation, inside an epoch after every ``every_steps`` optimizer
     steps; never between a batch and the validation that follows it, which Lightning would skip.
+    The best of several validations inside an epoch goes to ``best.ckpt`` alone: a run never goes
+    on from there.
 
     Args:
         directory: Where the files go.
@@ -182,12 +184,21 @@ class ExactCheckpoints(pl.Callback):
         self.save(trainer)
         return True
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves after validation."""
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes the best figure; inside an epoch, where no save follows, writes ``best.ckpt``."""
         measured = trainer.callback_metrics
         figure = measured.get("validation_map", measured.get("validation_top1"))
-        if figure is not None and (self.best is None or float(figure) > self.best):
-            self.best, self.best_step = float(figure), trainer.global_step
+        if trainer.sanity_checking or figure is None:
+            return
+        if self.best is not None and not float(figure) > self.best:
+            return
+        self.best, self.best_step = float(figure), trainer.global_step
+        if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            trainer.save_checkpoint(self.directory / BEST, weights_only=False)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves after validation."""
         self.save(trainer)
 
     def on_save_checkpoint(

@@ -1,6 +1,7 @@
 """One training run: Lightning's Trainer with this project's callbacks in their order."""
 
 import logging
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from xception.data.module import ImageData
-from xception.errors import InputError
+from xception.errors import InputError, RunFailedError
 from xception.training.checkpoints import AtomicCheckpointIO, ExactCheckpoints
 from xception.training.classifier import Classifier
 from xception.training.interruption import Interruption
@@ -20,6 +21,9 @@ from xception.training.metrics_file import MetricsFile
 from xception.training.polyak import PolyakAveraging
 from xception.training.progress import RunProgress
 from xception.training.run_directory import RunDirectory
+
+# What gloo and NCCL say where a peer has gone.
+_LOST = re.compile("closed by peer|reset by peer|broken pipe|remote process exited", re.IGNORECASE)
 
 
 @dataclass
@@ -105,7 +109,9 @@ def prepare(run: Run, trainer_arguments: dict[str, Any]) -> Preparation:
     except ValueError as error:  # a value out of its range; the message names the key
         raise InputError(str(error)) from None
     # The order counts: a checkpoint holds what the ones before it have just updated.
-    callbacks: list[pl.Callback] = [polyak, metrics, checkpoints, Interruption(checkpoints), *own]
+    limit = _seconds(arguments.pop("max_time", None))
+    callbacks: list[pl.Callback] = [polyak, metrics, checkpoints, Interruption(checkpoints, limit)]
+    callbacks += own
     if arguments.get("enable_progress_bar") is not False:
         callbacks.append(RunProgress(run.total_steps, metrics))
     if arguments.get("logger") in (None, True):
@@ -141,25 +147,50 @@ def fit(prepared: Preparation, checkpoint: Path | None) -> Trained:
 
     Raises:
         RunInterrupted: A signal came; the state is saved.
-        RunFailedError: The loss became NaN.
+        RunFailedError: The loss became NaN, or another process of the run has ended.
     """
     run, average = prepared.run, prepared.polyak.average
-    prepared.trainer.fit(
-        run.classifier,
-        datamodule=run.data,
-        ckpt_path=None if checkpoint is None else str(checkpoint),
-        weights_only=True,
-    )
+    try:
+        prepared.trainer.fit(
+            run.classifier,
+            datamodule=run.data,
+            ckpt_path=None if checkpoint is None else str(checkpoint),
+            weights_only=True,
+        )
+    except RuntimeError as error:
+        if prepared.trainer.world_size > 1 and _LOST.search(str(error)):
+            raise RunFailedError("another process of the run has ended") from None
+        raise
     if average is not None:
         run.classifier.model.load_state_dict(average.average)
     return Trained(run, prepared.trainer, prepared.metrics)
 
 
+def _seconds(max_time: Any) -> float | None:
+    """``trainer.max_time`` in seconds: an interruption at that time, where Lightning's own ends."""
+    if max_time is None:
+        return None
+    try:
+        limit = pl.callbacks.Timer(max_time).time_remaining()
+    except (ValueError, TypeError, MisconfigurationException):
+        limit = None
+    if limit is None or limit <= 0:
+        raise InputError(f"trainer.max_time is {max_time}; write it as DD:HH:MM:SS")
+    return limit
+
+
 def quiet_lightning() -> None:
-    """Keeps Lightning's notes to itself; its warnings come through, but for three about itself."""
+    """Keeps Lightning's notes to itself; its warnings come through, but for four about itself."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*litlogger.*"):
+    # The last: every process has the figures of all, and their mean could differ in the last bit.
+    known = (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*litlogger.*",
+        ".*sync_dist=True.*",
+    )
+    for text in known:
         warnings.filterwarnings("ignore", message=text)
 
 

@@ -1,27 +1,41 @@
-"""Ctrl-C and SIGTERM: finish the batch, save, say how to go on."""
+"""Ctrl-C, SIGTERM, a scheduler's SIGUSR1 and the end of the time: finish the batch, save, say how
+to go on.
+"""
 
 import signal
+import threading
+import time
 import types
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from xception.training.checkpoints import ExactCheckpoints
 
+TIME_IS_UP = 100  # above every signal's number
+
 
 class RunInterrupted(BaseException):
-    """A signal ended the run after its state had been saved.
+    """A signal, or the end of ``trainer.max_time``, ended the run after its state had been saved.
 
     Like ``KeyboardInterrupt`` it is no ``Exception``: nothing on the way swallows it.
 
+    Args:
+        cause: The signal's number, or ``TIME_IS_UP``.
+        step: See below.
+
     Attributes:
-        exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM.
+        exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM and for the end of the
+            time, 138 for SIGUSR1.
         step: The optimizer step that the run can go on from.
     """
 
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
-        self.exit_code = 128 + signal_number
+    def __init__(self, cause: int, step: int) -> None:
+        ended = cause == TIME_IS_UP
+        told = "trainer.max_time" if ended else signal.Signals(cause).name
+        super().__init__(f"interrupted by {told}")
+        self.exit_code = 128 + (signal.SIGTERM if ended else cause)
         self.step = step
 
 
@@ -32,10 +46,14 @@ class Interruption(pl.Callback):
         checkpoints: Saves, where an exact resume from here is possible; elsewhere (in the middle of
             an accumulation, at the last batch of an epoch) the run goes on for a batch, or from the
             checkpoint before.
+        max_seconds: Training time of this start, after which the run is interrupted too; ``None``:
+            no limit.
     """
 
-    def __init__(self, checkpoints: ExactCheckpoints) -> None:
+    def __init__(self, checkpoints: ExactCheckpoints, max_seconds: float | None = None) -> None:
         self.checkpoints = checkpoints
+        self.max_seconds = max_seconds
+        self._started = time.monotonic()
         self._received: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -45,8 +63,12 @@ class Interruption(pl.Callback):
         self._received = number
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes the two signals, after Lightning has set its own handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Takes the signals, after Lightning has set its own handlers; starts the clock."""
+        self._started = time.monotonic()
+        if threading.current_thread() is not threading.main_thread():  # in Ray: no signals there
+            return
+        names = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last: SLURM's "time is nearly up"
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
             self._handlers[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -65,31 +87,40 @@ class Interruption(pl.Callback):
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._handlers.clear()
 
-    def _wanted(self, trainer: pl.Trainer) -> bool:
-        here = self._received is not None
+    def _cause(self) -> int:
+        if self._received is None and self.max_seconds is not None:
+            return TIME_IS_UP if time.monotonic() - self._started >= self.max_seconds else 0
+        return self._received or 0
+
+    def _wanted(self, trainer: pl.Trainer) -> int:
+        """Why the run is to stop, the same on all processes; 0: it goes on."""
+        here = self._cause()
         if trainer.world_size == 1:
             return here
-        return bool(trainer.strategy.reduce_boolean_decision(here, all=False))
+        # On all or on none: else the others would wait for this one's next batch for ever.
+        causes = torch.tensor(here, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(causes, reduce_op="max"))
 
-    def _stop(self) -> None:
-        number = self._received or signal.SIGTERM
-        raise RunInterrupted(number, self.checkpoints.saved_step)
+    def _stop(self, cause: int) -> None:
+        raise RunInterrupted(cause, self.checkpoints.saved_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Saves and stops, if a signal has come."""
-        if self._wanted(trainer) and self.checkpoints.save_inside_epoch(trainer):
-            self._stop()
+        cause = self._wanted(trainer)
+        if cause and self.checkpoints.save_inside_epoch(trainer):
+            self._stop(cause)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Stops; the run goes on from the checkpoint before the validation."""
         if self._received is not None and trainer.world_size == 1:
-            self._stop()
+            self._stop(self._received)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops after the checkpoint of the epoch's end (this callback comes after it)."""
-        if self._wanted(trainer):
-            self._stop()
+        cause = self._wanted(trainer)
+        if cause:
+            self._stop(cause)

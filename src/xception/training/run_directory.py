@@ -121,6 +121,7 @@ FREE_KEYS = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
+    "trainer.max_time",
     "trainer.enable_progress_bar",
 )
 
