@@ -25,7 +25,7 @@ def tables() -> str:
 
     shared = _keys([])
     parts = [
-        "## One key of its own\n\n"
+        "## The seed\n\n"
         + table(Section("", [("--seed", shared["seed"])]), prefix="--", head="key")
     ]
     for group, title in CHOSEN.items():
@@ -56,7 +56,7 @@ def _keys(words: list[str]) -> dict[str, str]:
         name.removeprefix("--").split(" ")[0]: said
         for section in read_help(f"usage: x\n\n{text}").sections
         for name, said in section.entries
-        if not name.endswith(" CONFIG")
+        if not name.endswith(" CONFIG") and not re.match(r"--\w+\.name ", name)
     }
 
 

@@ -1,5 +1,6 @@
 """A page for each shipped recipe: its head comment and its keys."""
 
+import re
 from pathlib import Path
 
 
@@ -65,19 +66,24 @@ def pages() -> dict[str, str]:
     return {f"recipes/{name}.md": _page(name, path) for name, path in _shipped().items()}
 
 
+def _linked(text: str) -> str:
+    """Pages that a head comment names, as links."""
+    return re.sub(r"docs/([\w-]+)\.md", r"[\1](../\1.md)", text)
+
+
 def _page(name: str, path: Path) -> str:
     title, fields, notes = read_head(path)
     known = dict(fields)
     command = known.pop("Command", f"xception train {name}")
     text = path.read_text(encoding="utf-8").splitlines()
     keys = "\n".join(text[next(i for i, line in enumerate(text) if not line.startswith("#")) :])
-    rows = [f"| {field} | {said} |" for field, said in known.items()]
+    rows = [f"- **{field}**: {_linked(said)}" for field, said in known.items()]
     parts = [
         f"# {name}",
         f"{title}.",
         f"```sh\n{command}\n```",
-        "\n".join(["| | |", "| --- | --- |", *rows]) if rows else "",
-        " ".join(notes),
+        "\n".join(rows),
+        _linked(" ".join(notes)),
         "## Keys",
         "What this recipe sets. Every other key has its default: [all keys](../recipe-keys.md), "
         f"or `xception train {name} --help`.",
