@@ -15,6 +15,20 @@ class RunFailedError(RuntimeError):
     """
 
 
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Args:
+        number: How many.
+        noun: In the singular; its plural ends in s.
+
+    Example:
+        >>> count_of(1, "image"), count_of(2345, "image")
+        ('1 image', '2,345 images')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def nearest(wrong: str, valid: list[str]) -> str:
     """Returns ``"; did you mean 'x'?"`` for the valid name closest to a wrong one, or ``""``.
 

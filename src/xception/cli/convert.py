@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from xception.cli.parsing import new_parser, parse
+from xception.errors import count_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -73,11 +74,13 @@ def _show(stored: "StoredModel", target: str) -> None:
     table.add_row("architecture", described.architecture)
     classes = str(described.num_classes) if described.num_classes else "none (without the top)"
     table.add_row("classes", f"{classes}{f', {names[0]} … {names[-1]}' if names else ''}")
-    table.add_row("values", f"{parameters:,} in {len(stored.tensors)} tensors")
+    table.add_row("values", f"{parameters:,} in {count_of(len(stored.tensors), 'tensor')}")
     table.add_row("numerics", described.numerics)
     table.add_row("preprocessing", preprocessing_in_words(described.preprocessing))
     if stored.ignored:
-        table.add_row("left out", f"{len(stored.ignored)} tensors of the auxiliary tower")
+        table.add_row(
+            "left out", f"{count_of(len(stored.ignored), 'tensor')} of the auxiliary tower"
+        )
     table.add_row("target", target)
     if Path(target).suffix == ".h5":
         table.add_row("", "Keras' file holds no class names and no preprocessing")

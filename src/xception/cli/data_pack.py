@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xception.cli.parsing import new_parser, parse
-from xception.errors import InputError
+from xception.errors import InputError, count_of
 
 if TYPE_CHECKING:
     from xception.data.packing import Packing
@@ -75,11 +75,11 @@ def main(arguments: Sequence[str]) -> int:
     skipped = [text for shard in manifest.shards for text in shard.skipped]
     size = sum(shard.bytes for shard in manifest.shards)
     print(
-        f"{manifest.images:,} images in {len(manifest.shards):,} shards, {size:,} bytes, packing "
-        f"{manifest.packing}: {options.target}"
+        f"{count_of(manifest.images, 'image')} in {count_of(len(manifest.shards), 'shard')}, "
+        f"{count_of(size, 'byte')}, packing {manifest.packing}: {options.target}"
     )
     if skipped:
-        print(f"xception: {len(skipped):,} images could not be read:", file=sys.stderr)
+        print(f"xception: {count_of(len(skipped), 'image')} could not be read:", file=sys.stderr)
     for text in skipped[:SKIPPED_SHOWN]:
         print(f"  {text}", file=sys.stderr)
     return 1 if skipped else 0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xception.cli.parsing import new_parser, parse
+from xception.errors import count_of
 
 DESCRIPTION = """\
 Reads every record of a folder of shards: finds truncated, changed or missing shards, and damaged,
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         print(problem)
     if len(problems) > PROBLEMS_SHOWN:
         print(f"and {len(problems) - PROBLEMS_SHOWN:,} more")
-    told = f"{len(problems):,} problems" if problems else "all is well"
-    print(f"{manifest.images:,} images in {len(manifest.shards):,} shards: {told}")
+    told = count_of(len(problems), "problem") if problems else "all is well"
+    shards = count_of(len(manifest.shards), "shard")
+    print(f"{count_of(manifest.images, 'image')} in {shards}: {told}")
     return 1 if problems else 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from xception.cli.parsing import new_parser, parse
+from xception.errors import count_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -118,7 +119,7 @@ def _report_skipped(found: "Evaluation") -> None:
         return
     whole = len(found.skipped) + found.num_images
     print(
-        f"xception: {len(found.skipped):,} of {whole:,} images could not be read "
+        f"xception: {len(found.skipped):,} of {count_of(whole, 'image')} could not be read "
         "and are in no figure:",
         file=sys.stderr,
     )

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from xception.cli.warning_text import reword
 from xception.errors import InputError, RunFailedError, nearest
 
 VERBS = {
@@ -49,7 +50,7 @@ def _usage() -> str:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning for the user: one line, and not the line of code that it came from."""
-    print(f"xception: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"xception: warning: {reword(str(message))}", file=sys.stderr)
 
 
 class _Terminated(BaseException):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from xception.cli.parsing import new_parser, parse
+from xception.errors import count_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -50,11 +51,11 @@ def main(arguments: list[str]) -> int:
     if output:
         k = min(options.top_k, len(names_of(loaded)))
         write_predictions(counted, output, k=k, total=total)
-        print(f"{counted.images - counted.failed:,} images classified: {output}")
+        print(f"{count_of(counted.images - counted.failed, 'image')} classified: {output}")
     else:
         show_predictions(counted, total=total)
     if counted.failed:
-        failed = f"{counted.failed:,} of {counted.images:,} images"
+        failed = f"{counted.failed:,} of {count_of(counted.images, 'image')}"
         print(f"xception: {failed} could not be read", file=sys.stderr)
     return 1 if counted.failed else 0
 

@@ -3,6 +3,7 @@
 import json
 import sys
 
+from xception.errors import count_of
 from xception.training.run_directory import RunDirectory
 
 
@@ -48,7 +49,8 @@ def report_unreadable(run: RunDirectory) -> int:
     count = len(summary["training"]["unreadable"]) + summary["evaluation"]["skipped"]
     if count:
         print(
-            f"xception: {count} images could not be read; {run.report} names them", file=sys.stderr
+            f"xception: {count_of(count, 'image')} could not be read; see {run.report}",
+            file=sys.stderr,
         )
     return 1 if count else 0
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xception.cli.parsing import new_parser, parse
+from xception.errors import count_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if found.activations is None:
         console.print(f"layers: not compared, {found.obstacle}", markup=False)
     else:
-        seen = f"{len(images)} images" if images else f"random images, seed {options.seed}"
+        seen = count_of(len(images), "image") if images else f"random images, seed {options.seed}"
         _show_layers(console, found.activations, options.tolerance, seen)
     same = found.same(options.tolerance)
     verdict = "both compute the same" if same else "the models differ"
@@ -90,7 +91,9 @@ def _show_tensors(console: "Console", tensors: "TensorComparison") -> None:
     for side, names in (("A", tensors.only_first), ("B", tensors.only_second)):
         if names:
             listed = enumerate_names(names, LISTED)
-            console.print(f"only in {side}, {len(names)} tensors: {listed}", markup=False)
+            console.print(
+                f"only in {side}, {count_of(len(names), 'tensor')}: {listed}", markup=False
+            )
     differing = tensors.differing()
     number = len(tensors.differences)
     if not differing:

@@ -16,7 +16,7 @@ from xception.data.preprocessing import Preprocessing
 from xception.data.sources import AnySource
 from xception.data.transforms import TrainingTransform
 from xception.data.worker_process import settle_worker, signals_held
-from xception.errors import InputError
+from xception.errors import InputError, count_of
 
 __all__ = ["Batch", "EvaluationLoader", "TrainingLoader"]
 
@@ -79,8 +79,8 @@ class TrainingLoader:
         _check_division(batch_size, world_size, accumulation)
         if len(source) < batch_size:
             raise InputError(
-                f"the training set has {len(source)} images, fewer than one batch of "
-                f"{batch_size}; set data.batch_size to {len(source)} or less"
+                f"the training set has {count_of(len(source), 'image')}, fewer than one batch of "
+                f"{batch_size:,}; set data.batch_size to {len(source)} or less"
             )
         assert 0 <= rank < world_size
         self.source = source

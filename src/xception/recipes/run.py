@@ -10,7 +10,7 @@ from torch import nn
 
 from xception.data.module import ImageData
 from xception.data.preprocessing import Preprocessing
-from xception.errors import InputError, RunFailedError
+from xception.errors import InputError, RunFailedError, count_of
 from xception.metrics import load_class_weights
 from xception.models.freezing import freeze
 from xception.models.parameter_groups import parameter_groups
@@ -52,8 +52,8 @@ def build_data(recipe: Recipe) -> ImageData:
     data.setup()
     if data.steps_per_epoch == 0:
         raise InputError(
-            f"the training set has {len(data.train_source)} images, fewer than one batch of "
-            f"{data.batch_size}; set data.batch_size to {len(data.train_source)} or less"
+            f"the training set has {count_of(len(data.train_source), 'image')}, fewer than one "
+            f"batch of {data.batch_size:,}; set data.batch_size to {len(data.train_source)} or less"
         )
     return data
 
@@ -281,7 +281,7 @@ def _announce(
     parameters = sum(p.numel() for p in classifier.model.parameters())
     print(
         f"{recipe.name}: {recipe.keys['model']['name']} with {parameters:,} parameters, "
-        f"{steps} steps of {classifier.batch_size} images, "
+        f"{count_of(steps, 'step')} of {count_of(classifier.batch_size, 'image')}, "
         f"learning rate {first:.4g} at first, {last:.4g} at the end\n"
         f"directory: {directory.path}" + (f"; going on from {checkpoint}" if checkpoint else "")
     )

@@ -181,7 +181,7 @@ def test_unreadable_images_are_left_out_and_named(pack, table, command, tmp_path
     words = ["data", "pack", table / "train.jsonl", tmp_path / "shards", "--from", "table"]
     code, out, err = command(*words, "--workers", 1)
     assert code == 1
-    assert out.startswith("10 images in 1 shards")
+    assert out.startswith("10 images in 1 shard,")
     assert "3.png: No such file" in err
     source = open_source(str(tmp_path / "shards"), "train")
     assert [row[1] for row in contents(source)] == [LABELS[i] for i in range(COUNT) if i != 3]

@@ -15,7 +15,7 @@ SENTENCES = {
     "digits-xception --model.stem_strides [2,2]": "data.image_size is 32 and xception .* 135",
     "digits-xception --seed": "--seed lacks a value",
     "digits-xception stray": "'stray' is no key",
-    "digits-xception --data.batch_size 5000": "1437 images, fewer than one batch of 5000",
+    "digits-xception --data.batch_size 5000": "1,437 images, fewer than one batch of 5,000",
     "digits-xception --data.name folder --data.root nowhere": "no folder nowhere",
     "digits-xception --optimizer.reference_batch 0": "optimizer.reference_batch must be at least 1",
     "digits-xception --schedule.warmup_epochs=-1": "schedule.warmup_epochs must not be negative",
