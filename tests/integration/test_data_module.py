@@ -216,7 +216,7 @@ def test_image_datas_signature_is_the_schema_of_recipe_keys():
     [
         ({"name": "cifra10"}, "did you mean 'cifar10'"),
         ({}, r"data\.root"),
-        ({"name": "digits", "batch_size": 2000}, "1437 images, fewer than one batch of 2000"),
+        ({"name": "digits", "batch_size": 2000}, "1,437 images, fewer than one batch of 2,000"),
         ({"name": "digits", "num_workers": -1}, "num_workers is -1"),
     ],
 )
