@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": "top-1, top-5 and loss of a model on a data set",
     "predict": "classify images",
     "inspect": "a model's layers, shapes, parameters, cost",
+    "benchmark": "speed of training, inference and kernels, beside the peers'",
     "data": "pack labelled images into shards, verify and inspect them",
     "convert": "bring weights from Keras, timm or torchvision here, and back",
     "verify": "compare two models layer by layer",

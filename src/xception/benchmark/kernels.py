@@ -1,10 +1,10 @@
 """Fused kernels on a CUDA GPU: checks them, then times kernels and whole networks.
 
-    python benchmarks/kernels_gpu.py
+    xception benchmark kernels
 
-prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md. bfloat16,
-channels_last, 299x299; kernels and training at batch 256, inference at batch 1 and 256. Contenders
-are interleaved; medians over the rounds. The first run also tunes the kernels and compiles the
+prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md (``--output``).
+bfloat16, channels_last, 299x299; kernels and training at batch 256, inference at batch 1 and 256.
+Contenders are interleaved; medians over the rounds. The first run also tunes the kernels and compiles the
 networks, which takes longer than the timing; both are cached.
 
 ``--smoke`` runs every line on the CPU at tiny sizes, where the plain references stand in for the
@@ -14,22 +14,36 @@ kernels: a test of this script, whose figures mean nothing.
 import argparse
 import datetime
 import re
-import sys
+import shlex
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from kernels_cases import cases
-from kernels_models import NAMES, build, contenders, inference_step, logits_error, training_step
-from kernels_timing import Contender, median_milliseconds, time_interleaved
+
+from xception.benchmark.kernels_cases import cases
+from xception.benchmark.kernels_models import (
+    NAMES,
+    build,
+    contenders,
+    inference_step,
+    logits_error,
+    training_step,
+)
+from xception.benchmark.kernels_timing import Contender, median_milliseconds, time_interleaved
+from xception.errors import InputError, RunFailedError
 
 PAPER_RATIO = 28 / 31  # steps per second, Xception over Inception V3 (table 3)
 
 
-def parse() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Reads the options."""
+    parser = argparse.ArgumentParser(
+        prog="xception benchmark kernels",
+        description=(__doc__ or "").splitlines()[0],
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
     parser.add_argument("--batch", type=int, default=256, help="images of a training step")
     parser.add_argument("--rounds", type=int, default=10, help="rounds over all contenders")
     parser.add_argument("--steps", type=int, default=5, help="steps of a contender in a round")
@@ -41,9 +55,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=["kernels", "training", "inference"], help="one part instead of all three"
     )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--smoke", action="store_true", help="tiny, on the CPU: tests the script")
-    return parser.parse_args()
+    try:
+        chosen, unknown = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise InputError(f"{error}; see {parser.prog} --help") from None
+    if unknown:
+        raise InputError(f"there is no option {unknown[0]}; see {parser.prog} --help")
+    return chosen
 
 
 class Machine:
@@ -75,7 +95,7 @@ class Machine:
 
 
 def check(machine: Machine) -> list[str]:
-    """Holds kernels and network against float32; exits if one is wrong. Returns table lines."""
+    """Holds kernels and network against float32; raises if one is wrong. Returns table lines."""
     worst: dict[str, float] = defaultdict(float)
     for case in cases(2, machine.device, torch.bfloat16, machine.scale):
         worst[case.kernel] = max(worst[case.kernel], case.relative_error())
@@ -87,7 +107,7 @@ def check(machine: Machine) -> list[str]:
     wrong = [kernel for kernel, error in worst.items() if not error < 0.03]
     if wrong or not fused < allowed:
         print("\n".join(lines))
-        sys.exit(f"wrong results, nothing is timed: {', '.join(wrong) or 'logits'}")
+        raise RunFailedError(f"wrong results, nothing is timed: {', '.join(wrong) or 'logits'}")
     return lines
 
 
@@ -209,16 +229,24 @@ def _header(machine: Machine, command: str) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Checks, times, prints and writes."""
-    arguments = parse()
+def main(words: Sequence[str]) -> int:
+    """Checks, times, prints and writes; returns the exit code.
+
+    Args:
+        words: The options.
+
+    Raises:
+        InputError: There is no GPU, or an unknown option.
+        RunFailedError: A kernel computes something wrong.
+    """
+    arguments = parse(words)
     if not arguments.smoke and not torch.cuda.is_available():
-        sys.exit(
-            "this benchmark needs a CUDA GPU, and torch sees none; --smoke tests the script itself"
+        raise InputError(
+            "this benchmark needs a CUDA GPU, and torch sees none; --smoke tests it on the CPU"
         )
     torch.backends.cudnn.benchmark = True
     machine = Machine(arguments)
-    lines = _header(machine, " ".join(["python", *sys.argv]))
+    lines = _header(machine, shlex.join(["xception", "benchmark", "kernels", *words]))
     lines += ["", "## Checks", "", *check(machine)]
     if arguments.only in (None, "kernels"):
         lines += ["", f"## Kernels, batch {machine.batch}", "", *kernel_table(machine)]
@@ -233,7 +261,4 @@ def main() -> None:
     path = arguments.output / f"kernels-{name}-{datetime.date.today()}.md"
     path.write_text("\n".join(lines) + "\n")
     print(f"\nwritten to {path}")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

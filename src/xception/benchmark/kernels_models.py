@@ -6,9 +6,9 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from kernels_timing import Contender
 from torch import Tensor, nn
 
+from xception.benchmark.kernels_timing import Contender
 from xception.kernels.flow import fused_features
 from xception.models.registry import create_model
 

@@ -1,0 +1,1 @@
+"""Speed, measured against the peers: interleaved, checked before it is timed."""

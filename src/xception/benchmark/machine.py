@@ -1,0 +1,52 @@
+"""What the machine can do: its copy bandwidth and its matrix rate, measured."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Measured limits of the device, at the threads and in the dtype of the comparison.
+
+    Attributes:
+        bytes_per_second: Of a copy of a large array, read and written bytes together.
+        flop_per_second: Of the product of two large square matrices.
+    """
+
+    bytes_per_second: float
+    flop_per_second: float
+
+
+def measure_machine(device: torch.device, dtype: torch.dtype, *, repeats: int = 7) -> Machine:
+    """Measures both limits; medians of ``repeats`` runs after one that does not count.
+
+    Args:
+        device: Where.
+        dtype: Of the arrays.
+        repeats: Runs.
+    """
+    cuda = device.type == "cuda"
+    elements, side = (2**30, 8192) if cuda else (2**26, 1536)
+    source = torch.zeros(elements, dtype=dtype, device=device)
+    target = torch.zeros_like(source)
+    copying = _median_seconds(lambda: target.copy_(source), device, repeats)
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    product = torch.empty_like(left)
+    multiplying = _median_seconds(lambda: torch.mm(left, right, out=product), device, repeats)
+    return Machine(2 * elements * dtype.itemsize / copying, 2 * side**3 / multiplying)
+
+
+def _median_seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    seconds = []
+    for turn in range(repeats + 1):
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if turn:
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
