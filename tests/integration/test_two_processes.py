@@ -1,5 +1,7 @@
 """Synchronous data parallelism on two processes against one process that does it by hand.
 
+And the same run started by torchrun, with a process that is killed.
+
 As in the paper, every replica normalises its own half of the batch; the moving statistics are those
 of the first replica (TF-Slim's way, and DistributedDataParallel's); gradients are averaged.
 """
@@ -143,3 +145,55 @@ def test_two_processes_differ_from_one_that_normalises_the_whole_batch(two_proce
     two = load_file(two_processes / "model.safetensors")
     name = "entry_flow.conv1.conv.weight"
     assert not torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-4)
+
+
+KILLED_ONCE = """
+import os, signal, sys
+from xception.training.classifier import Classifier
+
+training_step = Classifier.training_step
+def until_killed(self, batch, batch_idx):
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if first and os.environ["RANK"] == "1" and self.trainer.global_step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return training_step(self, batch, batch_idx)
+Classifier.training_step = until_killed
+
+if __name__ == "__main__":
+    from xception.cli.main import main
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def assert_same_weights(one, other):
+    """Averaged and raw weights and optimizer state: equal to the last bit."""
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+    first, second = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, other)
+    )
+    assert first["global_step"] == second["global_step"] == 10
+    states = [content["state_dict"] for content in (first, second)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0] | states[1])
+    momenta = [content["optimizer_states"][0]["state"] for content in (first, second)]
+    for key, state in momenta[0].items():
+        assert torch.equal(state["momentum_buffer"], momenta[1][key]["momentum_buffer"])
+
+
+def test_torchrun_restarts_a_killed_process_and_the_run_ends_the_same(two_processes, tmp_path):
+    program, output = tmp_path / "killed_once.py", tmp_path / "run"
+    program.write_text(KILLED_ONCE)
+    command = ["--nnodes=1", "--nproc-per-node=2", "--max-restarts=3", "--rdzv-backend=c10d"]
+    command += ["--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", str(program)]
+    command += ["train", "digits-xception", "--output", str(output), *WORDS]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *command, "--trainer.devices", "2"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stdout  # the restart has found the checkpoint of step 6
+    assert "Signal 9 (SIGKILL)" in done.stderr or "exitcode: -9" in done.stderr
+    assert_same_weights(two_processes, output)

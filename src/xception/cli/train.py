@@ -1,5 +1,6 @@
 """``xception train RECIPE``: trains a model as a recipe says."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,10 +24,14 @@ options:
   --output DIR        directory of the run (default: runs/<name of the recipe>)
   --resume            go on with the run in DIR; afresh if it has no checkpoint yet
   --overwrite         replace the run in DIR
+  --launcher ray      train on a Ray cluster; further options: --launcher ray --help
+  --launcher slurm    write a SLURM script; further options: --launcher slurm --help
   --dotted.key VALUE  another value for a key of the recipe, e.g. --optimizer.learning_rate 0.01
 
 exit codes: 0 done, 1 done but some images could not be read, 2 wrong use,
-3 the run failed (NaN, no space), 130/143 interrupted and saved
+3 the run failed (NaN, no space), 130/143 interrupted and saved (138: by SIGUSR1)
+
+Under torchrun with --max-restarts, a restart goes on by itself from the newest checkpoint.
 """
 
 
@@ -55,18 +60,32 @@ def _take_switch(words: list[str], name: str) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Runs the verb."""
     words = list(arguments)
+    launcher = _take_option(words, "--launcher")
     wants_help = any([_take_switch(words, "-h"), _take_switch(words, "--help")])
-    if wants_help and not words:
+    if wants_help and not words and launcher is None:
         print(USAGE, end="")
         return 0
-    if not words or words[0].startswith("-"):
+    named = bool(words) and not words[0].startswith("-")
+    if not named and launcher is None:
         raise InputError("which recipe? xception train RECIPE …; `xception recipes` lists them")
-    recipe_name = words.pop(0)
+    recipe_name = words.pop(0) if named else None
     output = _take_option(words, "--output")
     resume, overwrite = _take_switch(words, "--resume"), _take_switch(words, "--overwrite")
     if resume and overwrite:
         raise InputError("--resume goes on with a run and --overwrite deletes it: choose one")
+    if launcher is not None:
+        from xception.cli.launchers import launch
 
+        return launch(
+            launcher,
+            recipe_name,
+            words,
+            output=output,
+            resume=resume,
+            overwrite=overwrite,
+            wants_help=wants_help,
+        )
+    assert recipe_name is not None
     if wants_help:
         from xception.recipes.load import recipe_help
 
@@ -91,7 +110,7 @@ def train(
         recipe_name: A shipped recipe's name, a YAML file, or a run directory.
         overrides: Words such as ``["--optimizer.learning_rate", "0.1"]``.
         directory: The run's directory; by default ``runs/<name of the recipe>``.
-        resume: Go on with the run in it.
+        resume: Go on with the run in it; implied where torchrun has restarted the processes.
         overwrite: Replace the run in it.
         print_table: Whether the table of results is printed at the end.
 
@@ -106,6 +125,8 @@ def train(
 
     recipe = load_recipe(recipe_name, overrides)
     directory = directory or Path("runs") / recipe.name
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:
+        resume, overwrite = True, False
     was_finished = resume and RunDirectory(directory).is_finished()
     try:
         run = run_recipe(recipe, directory, resume=resume, overwrite=overwrite)

@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -213,11 +214,17 @@ def _require_fitting_loss(name: str, data: ImageData) -> None:
 
 def is_first_process() -> bool:
     """Whether this process was started by the user, and not by another one of the same run."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("RANK", "0")) == 0
+    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # of torchrun, of Lightning, of srun
+    return all(int(os.environ.get(name, "0")) == 0 for name in ranks)
 
 
 def run_recipe(
-    recipe: Recipe, directory: Path, *, resume: bool = False, overwrite: bool = False
+    recipe: Recipe,
+    directory: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    trainer: dict[str, Any] | None = None,
 ) -> RunDirectory:
     """Trains, evaluates on the averaged weights, and describes the result.
 
@@ -226,6 +233,7 @@ def run_recipe(
         directory: Where to; made if absent.
         resume: Go on with the run in it; afresh if it has no checkpoint, nothing if it is finished.
         overwrite: Replace the run in it.
+        trainer: Arguments of Lightning's Trainer that a launcher gives, before the recipe's own.
 
     Returns:
         The run's directory.
@@ -250,7 +258,7 @@ def run_recipe(
         checkpoint_every_steps=recipe.keys["training"]["checkpoint_every_steps"],
         total_steps=classifier.total_samples // data.batch_size,
     )
-    prepared = prepare(run, trainer_arguments(recipe.group("trainer")))
+    prepared = prepare(run, trainer_arguments(recipe.group("trainer")) | (trainer or {}))
     data.check_loaders(prepared.trainer)
     if is_first_process():
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
@@ -261,9 +269,9 @@ def run_recipe(
     except RunFailedError as error:
         good = last_good_checkpoint(run_directory.checkpoints)
         where = f"the last good checkpoint is {good}" if good else "there is no good checkpoint yet"
-        raise RunFailedError(
-            f"{error}; {where}. Lower optimizer.learning_rate, or look at the data"
-        ) from None
+        diverged = "Lower optimizer.learning_rate, or look at the data"
+        advice = diverged if "the loss" in str(error) else "Go on with --resume"
+        raise RunFailedError(f"{error}; {where}. {advice}") from None
     if trained.trainer.is_global_zero:
         from xception.recipes.conclude import conclude
 
