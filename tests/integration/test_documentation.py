@@ -239,3 +239,12 @@ def test_links_between_files_become_links_between_pages(generate):
 def test_every_module_says_what_it_is():
     for path in (ROOT / "src").rglob("*.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_tests_that_pages_name_exist():
+    for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
+        for path, name in re.findall(
+            r"`(?:pytest )?(tests/[\w/]+\.py)::(\w+)", page.read_text(encoding="utf-8")
+        ):
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert f"def {name}(" in source, f"{page.name}: {path}::{name}"
