@@ -15,8 +15,9 @@ def test_dry_run_prints_cells_and_time_and_writes_nothing(tmp_path, capsys):
     output = tmp_path / "out"
     assert main(["reproduce", "--dry-run", "--output", str(output)]) == 0
     shown = capsys.readouterr().out
-    assert "24 cells, 0 finished; about 11 min" in shown
-    assert "vgg-style: not run: needs the multi-label recipes" in shown
+    assert "29 cells, 0 finished; about 12 min" in shown
+    assert "not run" not in shown
+    assert "cost" not in shown
     assert not output.exists()
 
 
@@ -48,7 +49,8 @@ def test_two_cells_are_trained_reported_and_then_skipped(tmp_path, capsys, monke
     ("words", "message"),
     [
         (["figur-9"], "did you mean 'figure-9'"),
-        (["--scale", "jft"], "multi-label"),
+        (["--scale", "jft"], "needs data.root"),
+        (["--gpu-hour-price", "-1", "--dry-run", "--scale", "jft"], "price of a GPU hour is -1"),
         (["--scale", "cifar"], "expected one of digits, cifar10, imagenet, jft"),
         (["--seeds", "0"], "give 1 or more"),
         (["--seed", "3"], "did you mean '--seeds'"),
@@ -73,7 +75,7 @@ def test_report_on_something_else_is_refused(tmp_path, capsys):
 
 def test_an_image_folder_in_place_of_cifar10_is_named(tmp_path):
     from xception.paper.reproduce import data_name
-    from xception.paper.scales import CIFAR10
+    from xception.paper.small_scales import CIFAR10
 
     assert data_name(CIFAR10, None) == "CIFAR-10"
     assert data_name(CIFAR10, str(tmp_path)) == "CIFAR-10"  # a download folder
@@ -84,7 +86,7 @@ def test_an_image_folder_in_place_of_cifar10_is_named(tmp_path):
 
 def test_speed_of_both_networks_is_measured_in_turns(monkeypatch):
     from xception.paper import speed
-    from xception.paper.scales import DIGITS
+    from xception.paper.small_scales import DIGITS
 
     order = []
     step_of = speed._training_step

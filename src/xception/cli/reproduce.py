@@ -28,8 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         "--scale",
         type=Literal["digits", "cifar10", "imagenet", "jft"],
         default="digits",
-        help="digits: 15 minutes on two CPU cores. cifar10: hours. imagenet: a cluster. jft: not "
-        "yet, it needs the multi-label recipes.",
+        help="digits: 15 minutes on two CPU cores. cifar10: hours. imagenet (tables 1 and 3, most "
+        "figures) and jft (table 2, figures 7 and 8, vgg-style): a cluster; see --dry-run.",
     )
     parser.add_argument(
         "--seeds",
@@ -47,7 +47,15 @@ def main(arguments: Sequence[str]) -> int:
         "--data-root",
         type=str | None,
         default=None,
-        help="Where the data lie: a download folder of torchvision, or train/ and test/ (val/).",
+        help="Where the data lie: a download folder of torchvision, or train/ and test/ (val/); "
+        "at scale imagenet its folder, at scale jft label tables or shards.",
+    )
+    parser.add_argument(
+        "--gpu-hour-price",
+        type=float,
+        default=0.9,
+        help="US dollars for an hour of one GPU, for the cost that --dry-run prints of the scales "
+        "for clusters; the default is assumed for a K80, the paper's GPU.",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="Print the cells and the expected time; run nothing."
@@ -67,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         overrides=overrides,
     )
     if given.dry_run:
-        print_plan(made)
+        print_plan(made, given.gpu_hour_price)
         return 0
     try:
         return 0 if reproduce(made) else 1
@@ -98,15 +106,17 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
     return own, overrides
 
 
-def print_plan(made: "Plan") -> None:
-    """Prints the cells, their state and the expected time."""
+def print_plan(made: "Plan", gpu_hour_price: float) -> None:
+    """Prints the cells, their state, the expected time, and the cost of a cluster's."""
     from rich.console import Console
     from rich.table import Table
 
     from xception.paper.cells import expected_seconds
+    from xception.paper.costs import cost
     from xception.paper.speed import ROUNDS
 
     scale = made.scale
+    price = cost(scale, made.cells, gpu_hour_price)
     table = Table(title=f"scale {scale.name}")
     for heading in ("cell", "recipe", "overrides", "state", "expected"):
         table.add_column(heading, no_wrap=heading == "expected", overflow="fold")
@@ -131,6 +141,8 @@ def print_plan(made: "Plan") -> None:
         f"rest, one after the other, on {scale.hardware}"
         + (" (without the overrides that were given)" if made.overrides else "")
     )
+    if price is not None:
+        print(f"cost: {price.text()}")
 
 
 def time_text(seconds: float) -> str:

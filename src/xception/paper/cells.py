@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from xception.errors import InputError, RunFailedError
 from xception.paper.claims import claims
-from xception.paper.items import Item, Variant, variants
-from xception.paper.scales import Scale
+from xception.paper.items import Item
+from xception.paper.scale import Scale, Variant
+from xception.paper.variants import variants
 from xception.recipes.load import Recipe, load_recipe
 from xception.training.run_directory import RunDirectory
 
@@ -85,7 +86,7 @@ def plan_cells(
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds {seeds}: give 1 or more")
     known = variants(scale)
-    deciding = {name for claim in claims(scale) for name in (claim.ours, claim.theirs)}
+    deciding = {name for claim in claims(scale) for name in claim.variants}
     wanted = {
         name: seeds or scale.seeds[0 if name in deciding else 1]
         for item in items

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from xception.paper.items import point
+from xception.paper.items import Metric
 from xception.paper.published import PublishedStatement, statement
-from xception.paper.scales import Scale
+from xception.paper.scale import VGG_STYLE, Scale
+from xception.paper.variants import point
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Claim:
         kind: "better": the first variant is better; "equal": it is as good.
         ours: The first variant.
         theirs: The second.
+        metric: What they are compared by: "top1", or "map" on the multi-label task.
+        beside: Where the claim is that the first variant's relative gain over the second is larger
+            than that of one on the other task: the latter two variants, compared by top-1.
     """
 
     item: str
@@ -27,10 +31,78 @@ class Claim:
     kind: Literal["better", "equal"]
     ours: str
     theirs: str
+    metric: Metric = "top1"
+    beside: tuple[str, str] | None = None
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Everything that must be trained to decide it."""
+        return (self.ours, self.theirs, *(self.beside or ()))
 
 
 def claims(scale: Scale) -> list[Claim]:
     """The whole list at a scale, in the report's order."""
+    found = [] if scale.single_label_elsewhere else _single_label(scale)
+    return found + (_multi_label(scale) if scale.multi_label else [])
+
+
+def _multi_label(scale: Scale) -> list[Claim]:
+    """What is claimed of JFT's task: table 2 and section 4.6's stack."""
+    xception, inception = "multi-label-xception", "multi-label-inception-v3"
+
+    def better(item: str, text: str, said: str, ours: str, theirs: str) -> Claim:
+        return Claim(item, text, statement(said), "better", ours, theirs, "map")
+
+    found = [
+        better(
+            "table-2",
+            f"Xception is better than Inception V3 on the multi-label task, {condition}",
+            "jft",
+            xception + ending,
+            inception + ending,
+        )
+        for condition, ending in (
+            ("no fully-connected layers", ""),
+            ("with fully-connected layers", "-fc"),
+        )
+    ]
+    found += [
+        better(
+            "table-2",
+            f"fully-connected layers help {title} on the multi-label task",
+            "fully-connected",
+            f"{network}-fc",
+            network,
+        )
+        for title, network in (("Xception", xception), ("Inception V3", inception))
+    ]
+    found.append(
+        better(
+            VGG_STYLE,
+            "a VGG-like stack of separable convolutions is better than Inception V3",
+            "vgg-style",
+            VGG_STYLE,
+            inception,
+        )
+    )
+    if not scale.single_label_elsewhere:
+        found.append(
+            Claim(
+                "table-2",
+                "Xception's relative gain over Inception V3 is larger on the multi-label task",
+                statement("jft"),
+                "better",
+                xception,
+                inception,
+                "map",
+                beside=("xception", "inception-v3"),
+            )
+        )
+    return found
+
+
+def _single_label(scale: Scale) -> list[Claim]:
+    """What is claimed of ImageNet's task."""
     found = [
         Claim(
             "table-1",

@@ -30,6 +30,12 @@ after Holm's correction.
 4. Holm's correction counts every claim of the list; one that was not run counts with p = 1.
 Otherwise the claim is undecided at this scale."""
 
+RULE_MULTI_LABEL = """\
+Claims on the multi-label task are decided by the same rule on the MAP@k of the averaged weights. \
+That a relative gain is larger on one task than on the other is decided on the difference of the \
+two gains, (A − B) / B of MAP@k and of top-1, over the seeds that all four networks have."""
+"""Added where a scale has a multi-label task."""
+
 Outcome = Literal["confirmed", "contradicted", "undecided", "not run"]
 
 

@@ -1,4 +1,4 @@
-"""Figures 6, 9 and 10: accuracy over the course of training, mean and spread over seeds."""
+"""Figures 6 to 10: accuracy or MAP over the course of training, mean and spread over seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,11 +28,17 @@ def profile(cells: Sequence[CellResult], name: str = "validation_top1") -> Any:
     return np.array(common), values
 
 
-def draw_profiles(variants: Sequence[tuple[str, Sequence[CellResult]]]) -> Any:
-    """Draws the accuracy on held-out images against the training step.
+def draw_profiles(
+    variants: Sequence[tuple[str, Sequence[CellResult]]],
+    metric: str = "top1",
+    title: str = "top-1",
+) -> Any:
+    """Draws the accuracy or MAP on held-out images against the training step.
 
     Args:
         variants: Title and finished cells; those without a cell are left out.
+        metric: "top1" or "map".
+        title: What the axis calls it.
 
     Returns:
         A matplotlib figure, a column wide; None with fewer than two curves to compare.
@@ -40,7 +46,8 @@ def draw_profiles(variants: Sequence[tuple[str, Sequence[CellResult]]]) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    known = [(title, *profile(cells), len(cells)) for title, cells in variants if cells]
+    column = f"validation_{metric}"
+    known = [(name, *profile(cells, column), len(cells)) for name, cells in variants if cells]
     known = [curve for curve in known if len(curve[1])]
     if len(known) < 2:
         return None
@@ -48,10 +55,10 @@ def draw_profiles(variants: Sequence[tuple[str, Sequence[CellResult]]]) -> Any:
         figure = Figure(figsize=(COLUMN_WIDTH_INCHES * 1.35, 2.9), layout="constrained")
         axes = figure.subplots()
         lowest = 1.0
-        for i, (title, steps, values, seeds) in enumerate(known):
+        for i, (name, steps, values, seeds) in enumerate(known):
             mean = values.mean(0)
             many = seeds > 1
-            label = f"{title} ({seeds} seed{'s' * many})"
+            label = f"{name} ({seeds} seed{'s' * many})"
             axes.plot(
                 steps,
                 mean,
@@ -72,7 +79,7 @@ def draw_profiles(variants: Sequence[tuple[str, Sequence[CellResult]]]) -> Any:
         top = max(float(values.max()) for _, _, values, _ in known)
         axes.set_ylim(max(0, top - 3 * max(top - lowest, 0.02)), min(1.0, top + 0.01) + 0.002)
         axes.set_xlabel("training step (batches)")
-        axes.set_ylabel("top-1 accuracy, held-out images")
+        axes.set_ylabel(f"{title}{' accuracy' if metric == 'top1' else ''}, held-out images")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.legend(loc="lower right", fontsize=7)
     return figure

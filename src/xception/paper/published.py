@@ -92,6 +92,8 @@ TEXT = (
     PublishedNumber("section 4.3", "weight decay of Xception", "weight_decay", 1e-5),
     PublishedNumber("section 4.4", "GPUs (NVIDIA K80)", "devices", 60, "GPUs"),
     PublishedNumber("section 4.4", "one ImageNet experiment", "days", 3, "days"),
+    PublishedNumber("section 4.4", "one JFT experiment, more than", "days", 30, "days"),
+    PublishedNumber("section 4.4", "the same until convergence, more than", "days", 90, "days"),
     PublishedNumber(
         "section 4.5.1", "gain of Xception over Inception V3 on JFT", "relative_gain", 0.043
     ),
@@ -116,6 +118,11 @@ STATEMENTS = (
         "section 4.5.1",
         "jft",
         "its gain on JFT is larger than on ImageNet, with and without fully-connected layers",
+    ),
+    PublishedStatement(
+        "table 2",
+        "fully-connected",
+        "both networks score higher on JFT with the fully-connected layers than without",
     ),
     PublishedStatement(
         "section 4.5.2",

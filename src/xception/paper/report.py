@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from xception.paper.report_content import Section, sections
-from xception.paper.report_tables import Table, claims_table
+from xception.paper.report_tables import claims_table
 from xception.paper.results import Results, read_results
+from xception.paper.table_text import Table
 from xception.weights.atomic import replacing
 
 TITLE = "Xception, reproduced"
@@ -126,6 +127,7 @@ _RESULT_COLUMNS = (
     "state",
     "top1",
     "top5",
+    "map",
     "loss",
     "parameters",
     "epochs",
@@ -149,7 +151,7 @@ def _rows(results: Results) -> Iterable[tuple[object, ...]]:
                 variant,
                 cell.seed,
                 "finished",
-                *(cell.figure(name) for name in ("top1", "top5", "loss")),
+                *(cell.figure(name) for name in ("top1", "top5", "map", "loss")),
                 cell.summary["parameters"],
                 training["epochs"],
                 training["seconds"],

@@ -6,26 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from xception.paper.architecture_drawing import draw_architecture
-from xception.paper.decision import RULE
+from xception.paper.decision import RULE, RULE_MULTI_LABEL
 from xception.paper.drawing import save
-from xception.paper.items import Item, items, variants
+from xception.paper.items import Item, items
 from xception.paper.module_drawing import draw_module, paper_modules
 from xception.paper.profile_plot import draw_profiles
 from xception.paper.published import statement
-from xception.paper.report_tables import (
-    NOT_RUN,
-    Table,
-    claims_table,
-    item_table,
-    spectrum_answer,
-)
+from xception.paper.report_tables import claims_table, item_table, spectrum_answer
 from xception.paper.results import CellResult, Results
 from xception.paper.spectrum_plot import draw_spectrum
+from xception.paper.table_text import NOT_RUN, Table, metric_title
+from xception.paper.variants import variants
 
-_PROFILES = ("figure-6", "figure-9", "figure-10", "learning-rates")
+_PROFILES = ("figure-6", "figure-7", "figure-8", "figure-9", "figure-10", "learning-rates")
 _STATEMENTS: dict[str, tuple[str, ...]] = {
     "table-1": ("imagenet",),
-    "table-2": ("jft",),
+    "table-2": ("jft", "fully-connected"),
     "table-3": ("size-and-speed",),
     "figure-9": ("residual",),
     "learning-rates": ("residual",),
@@ -42,6 +38,9 @@ _OWN_DEVIATIONS = {
     "parameters with them.",
     "order": "The spatial convolution works on the output channels when it comes second, which "
     "changes the number of parameters a little.",
+    "table-2": "MAP is given in percent, as the paper prints it.",
+    "vgg-style": "The paper states the depth multiplier and nothing else of this network; its "
+    "stages are those of VGG-16, its width is chosen for Inception V3's number of parameters.",
     "table-3": "Steps on random pixels without a data loader, both networks in turns in one "
     "process on one device; the paper's figures are of 60 GPUs together.",
     "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it. Speeds "
@@ -90,20 +89,38 @@ def _first_page(results: Results) -> Section:
     changed = results.manifest.get("overrides") or []
     paragraphs = [
         f"How much this can decide: {scale.decides}",
-        f"Scale {scale.name}, data set {results.data}. {counts}.",
+        f"Scale {scale.name}, data set {results.data}{_second_data(results)}. {counts}.",
         *([f"Every recipe was changed by: {' '.join(changed)}"] if changed else []),
         *(
             f"Failed: {variant}, seed {seed}: {reason}"
             for (variant, seed), reason in results.failed.items()
         ),
-        f"The rule, written down before the runs: {RULE}",
+        f"The rule, written down before the runs: {RULE}"
+        + (f"\n{RULE_MULTI_LABEL}" if scale.multi_label else ""),
         "Published numbers stand beside ours for orientation. What was not run says so; no number "
         "is taken over from the paper into ours.",
     ]
     return Section("first", f"Scale {scale.name}: {results.data}", paragraphs)
 
 
+def _second_data(results: Results) -> str:
+    """The multi-label task's data, where they are not the scale's own."""
+    task = results.scale.multi_label
+    if task is None or results.scale.single_label_elsewhere:
+        return ""
+    return f"; for the multi-label task {task.data}"
+
+
+def _data(results: Results, item: Item) -> tuple[str, Sequence[str]]:
+    """What an item's cells were trained on, and how their runs differ from the paper's."""
+    task = results.scale.multi_label
+    if item.metric == "top1" or task is None:
+        return results.data, results.scale.deviations
+    return (task.data if _second_data(results) else results.data), task.deviations
+
+
 def _section(results: Results, item: Item, figures: Path) -> Section:
+    data, deviations = _data(results, item)
     said = [statement(name) for name in _STATEMENTS.get(item.name, ())]
     paragraphs = [f"The paper ({found.place}): {found.text}." for found in said]
     if item.kind == "absent":
@@ -112,14 +129,14 @@ def _section(results: Results, item: Item, figures: Path) -> Section:
         paragraphs.append("Drawn from the live module.")
     elif item.kind == "cells":
         cells = [cell for name in item.variants for cell in results.of(name)]
-        paragraphs.append(conditions(results.data, cells) if cells else _not_run(item, results))
+        paragraphs.append(conditions(data, cells) if cells else _not_run(item, results))
     else:
         paragraphs.append(_speed_conditions(results))
     answer = spectrum_answer(results) if item.name == "spectrum" else None
     if answer:
         paragraphs.append(answer)
     if item.kind == "cells":
-        paragraphs.append(f"Deviations from the paper: {'; '.join(results.scale.deviations)}.")
+        paragraphs.append(f"Deviations from the paper: {'; '.join(deviations)}.")
     if item.name in _OWN_DEVIATIONS:
         paragraphs.append(_OWN_DEVIATIONS[item.name])
     section = Section(
@@ -129,7 +146,7 @@ def _section(results: Results, item: Item, figures: Path) -> Section:
     if figure is not None:
         stem = item.name if item.kind == "drawing" else f"{results.scale.name}-{item.name}"
         svg, _ = save(figure, figures, stem)
-        caption = item.title if item.kind == "drawing" else f"{item.title}; {results.data}. "
+        caption = item.title if item.kind == "drawing" else f"{item.title}; {data}. "
         if item.kind == "cells":
             caption += "Mean over seeds, the band or bar is one standard deviation."
         section.figures.append((svg, caption))
@@ -195,5 +212,6 @@ def _figure(results: Results, item: Item) -> Any:
         return draw_module(module, caption)
     if item.name in _PROFILES:
         known = variants(results.scale)
-        return draw_profiles([(known[name].title, results.of(name)) for name in item.variants])
+        curves = [(known[name].title, results.of(name)) for name in item.variants]
+        return draw_profiles(curves, item.metric, metric_title(results, item.metric))
     return draw_spectrum(results) if item.name == "spectrum" else None

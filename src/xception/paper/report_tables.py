@@ -1,42 +1,31 @@
-"""An item's table: the published numbers, ours, the difference. Nothing is filled in."""
-
-from dataclasses import dataclass, field
+"""Every item's table, the claims' table, and the spectrum's answer."""
 
 from xception.paper.claims import Claim, claims
 from xception.paper.decision import Decision, decide
-from xception.paper.items import Item, continuum_points, point, slug, variants
-from xception.paper.published import TABLE_1, TABLE_2, TABLE_3, published
+from xception.paper.items import Item
+from xception.paper.published_tables import table_1, table_2, table_3
 from xception.paper.results import Results
-from xception.paper.statistics import PairedComparison, Spread
-
-NOT_RUN = "not run"
-NONE = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading and rows of text.
-
-    Attributes:
-        heading: One word or more for each column.
-        rows: As many cells each.
-    """
-
-    heading: tuple[str, ...]
-    rows: list[tuple[str, ...]] = field(default_factory=list)
+from xception.paper.scale import Variant
+from xception.paper.statistics import PairedComparison
+from xception.paper.table_text import (
+    NONE,
+    Table,
+    difference_text,
+    metric_title,
+    parameters_text,
+    spread_text,
+)
+from xception.paper.variants import continuum_points, point, variants
 
 
 def item_table(results: Results, item: Item) -> Table | None:
     """The table of an item; None for drawings."""
     if item.name == "table-1":
-        return _table_1(results)
+        return table_1(results)
     if item.name == "table-2":
-        table = Table(("network", "place", "MAP@100, published", "ours"))
-        for n in TABLE_2:
-            table.rows.append((n.subject, n.place, f"{n.value:.2f} %", NOT_RUN))
-        return table
+        return table_2(results)
     if item.name == "table-3":
-        return _table_3(results)
+        return table_3(results)
     if item.kind == "cells":
         return _accuracies(results, item)
     return None
@@ -45,7 +34,7 @@ def item_table(results: Results, item: Item) -> Table | None:
 def claims_table(results: Results) -> Table:
     """Every claim with its comparison and what the rule makes of it."""
     table = Table(
-        ("claim", "place", "difference in top-1", "pairs", "exact p", "t test p", "outcome", "why")
+        ("claim", "place", "of", "difference", "pairs", "exact p", "t test p", "outcome", "why")
     )
     for claim, comparison, decision in decided(results):
         exact = f"{comparison.sign_flip_p:.3g}" if comparison else NONE
@@ -54,6 +43,7 @@ def claims_table(results: Results) -> Table:
             (
                 claim.text,
                 claim.statement.place,
+                metric_title(results, claim.metric) if not claim.beside else "relative gain",
                 difference_text(comparison),
                 str(comparison.count) if comparison else "0",
                 exact,
@@ -68,98 +58,26 @@ def claims_table(results: Results) -> Table:
 def decided(results: Results) -> list[tuple[Claim, PairedComparison | None, Decision]]:
     """Each claim, ours against theirs, and the decision over the whole list."""
     listed = claims(results.scale)
-    comparisons = [results.compare(claim.ours, claim.theirs) for claim in listed]
+    comparisons = [_compared(results, claim) for claim in listed]
     pairs = zip(listed, comparisons, strict=True)
     decisions = decide([(claim.kind, comparison) for claim, comparison in pairs])
     return list(zip(listed, comparisons, decisions, strict=True))
 
 
-def spread_text(found: Spread | None) -> str:
-    """Mean ± standard deviation of a share."""
-    if found is None:
-        return NOT_RUN
-    if found.deviation is None:
-        return f"{found.mean:.4f}"
-    return f"{found.mean:.4f} ± {found.deviation:.4f}"
-
-
-def difference_text(comparison: PairedComparison | None) -> str:
-    """Mean difference with its 95 % interval."""
-    if comparison is None:
-        return NOT_RUN
-    text = f"{comparison.difference:+.4f}"
-    if comparison.low is None or comparison.high is None:
-        return text
-    return f"{text} [{comparison.low:+.4f}, {comparison.high:+.4f}]"
-
-
-def _table_1(results: Results) -> Table:
-    table = Table(("network", "figure", "published", "ours", "difference", "parameters", "seeds"))
-    for number in TABLE_1:
-        variant = slug(number.subject)
-        found = results.spread(variant, number.metric)
-        table.rows.append(
-            (
-                f"{number.subject} ({number.place})",
-                f"{number.metric[:3]}-{number.metric[3:]}",
-                f"{number.value:.3f}",
-                spread_text(found),
-                f"{found.mean - number.value:+.4f}" if found else NONE,
-                _parameters(results, variant),
-                str(found.count) if found else "0",
-            )
-        )
-    for metric in ("top1", "top5"):
-        values = [published(TABLE_1, name, metric).value for name in ("Xception", "Inception V3")]
-        comparison = results.compare("xception", "inception-v3", metric)
-        gain = values[0] - values[1]
-        table.rows.append(
-            (
-                "Xception − Inception V3",
-                f"{metric[:3]}-{metric[3:]}",
-                f"{gain:+.3f}",
-                difference_text(comparison),
-                f"{comparison.difference - gain:+.4f}" if comparison else NONE,
-                NONE,
-                str(comparison.count) if comparison else "0",
-            )
-        )
-    return table
-
-
-def _table_3(results: Results) -> Table:
-    table = Table(("network", "figure", "published", "ours", "difference"))
-    measured = results.speed
-    for number in TABLE_3:
-        of_size = number.metric == "parameters"
-        shown = f"{number.value:,.0f}" if of_size else f"{number.value:g} steps/s"
-        found = measured[number.metric][number.subject] if measured else None
-        ours, gap = NOT_RUN, NONE
-        if found is not None:
-            ours = f"{found:,.0f}" if of_size else f"{found:.3g} steps/s"
-            gap = f"{found - number.value:+,.0f}" if of_size else "not comparable"
-        name = "parameters, 1,000 classes" if of_size else "training speed"
-        table.rows.append((f"{number.subject} ({number.place})", name, shown, ours, gap))
-    speeds = [
-        published(TABLE_3, name, "steps_per_second").value for name in ("Xception", "Inception V3")
-    ]
-    ratio = speeds[0] / speeds[1]
-    ours = f"{measured['ratio']:.3f}" if measured else NOT_RUN
-    gap = f"{measured['ratio'] - ratio:+.3f}" if measured else NONE
-    row = ("Xception / Inception V3", "ratio of the speeds", f"28/31 = {ratio:.3f}", ours, gap)
-    table.rows.append(row)
-    return table
+def _compared(results: Results, claim: Claim) -> PairedComparison | None:
+    if claim.beside:
+        return results.compare_gains((claim.ours, claim.theirs), claim.metric, claim.beside)
+    return results.compare(claim.ours, claim.theirs, claim.metric)
 
 
 def _accuracies(results: Results, item: Item) -> Table:
-    """Top-1 of every variant, and its paired difference to the item's first one."""
+    """Top-1 or MAP@k of every variant, and its paired difference to the item's reference."""
     known = variants(results.scale)
-    reference = "xception"
-    names = item.variants
+    reference, names = item.reference, item.variants
     heading = (
         "network",
         "published",
-        "top-1, ours",
+        f"{metric_title(results, item.metric)}, ours",
         f"difference to {known[reference].title}",
         "parameters",
         "images/s",
@@ -168,16 +86,17 @@ def _accuracies(results: Results, item: Item) -> Table:
     table = Table(heading)
     curve = "a curve" if item.name.startswith("figure") else "no number"
     for name in names:
-        found = results.spread(name)
-        gap = NONE if name == reference else difference_text(results.compare(name, reference))
+        found = results.spread(name, item.metric)
+        comparison = results.compare(name, reference, item.metric)
+        gap = NONE if name == reference else difference_text(comparison)
         speeds = [float(c.summary["training"]["images_per_second"]) for c in results.of(name)]
         table.rows.append(
             (
-                known[name].title if name != reference else _reference_title(item),
+                _title(item, known[name]),
                 curve,
                 spread_text(found),
                 gap,
-                _parameters(results, name),
+                parameters_text(results, name),
                 f"{sum(speeds) / len(speeds):.0f}" if speeds else NONE,
                 str(found.count) if found else "0",
             )
@@ -185,13 +104,9 @@ def _accuracies(results: Results, item: Item) -> Table:
     return table
 
 
-def _reference_title(item: Item) -> str:
-    return "Xception (depthwise, no activation)" if item.name == "spectrum" else "Xception"
-
-
-def _parameters(results: Results, variant: str) -> str:
-    cells = results.of(variant)
-    return f"{cells[0].summary['parameters']:,}" if cells else NONE
+def _title(item: Item, variant: Variant) -> str:
+    spectrum_end = item.name == "spectrum" and variant.name == item.reference
+    return "Xception (depthwise, no activation)" if spectrum_end else variant.title
 
 
 def spectrum_answer(results: Results) -> str | None:

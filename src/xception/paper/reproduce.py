@@ -9,7 +9,8 @@ from typing import Any
 from xception.errors import InputError
 from xception.paper.cells import Cell, plan_cells, run_cells, write_manifest
 from xception.paper.items import Item, choose_items
-from xception.paper.scales import Scale, find_scale
+from xception.paper.scale import Scale
+from xception.paper.scales import find_scale
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def plan(
     """Finds out what is to be done; changes nothing.
 
     Args:
-        scale_name: "digits", "cifar10" or "imagenet".
+        scale_name: "digits", "cifar10", "imagenet" or "jft".
         item_names: Items; all of them without any.
         output: The directory.
         seeds: Of every cell; by default the scale's own numbers.
@@ -90,12 +91,14 @@ def normalized(words: Sequence[str]) -> list[str]:
 
 
 def data_name(scale: Scale, root: str | None) -> str:
-    """What the report calls the data: an image folder in CIFAR-10's place is not CIFAR-10 itself.
+    """What the report calls the data: what takes the place of CIFAR-10 or JFT is not that itself.
 
     Args:
         scale: The scale.
         root: Where the data lie.
     """
+    if scale.name == "jft" and root is not None:
+        return f"the images with several labels in the folder {Path(root).resolve().name}"
     train = Path(root) / "train" if root is not None else None
     if scale.name != "cifar10" or train is None or not train.is_dir():
         return scale.data
@@ -122,6 +125,8 @@ def reproduce(made: Plan, say: Callable[[str], None] = print) -> bool:
     from xception.paper.report import write_paper_report
     from xception.paper.speed import measure_speed, speed_path, write_speed
 
+    if made.scale.name == "jft" and not any(w.startswith("--data.root=") for w in made.words):
+        raise InputError("scale jft needs data.root: name the folder of images with --data-root")
     write_manifest(made.output, _manifest(made))
     failed = False
     for number, (cell, outcome) in enumerate(run_cells(made.cells, made.words), 1):

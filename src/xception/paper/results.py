@@ -10,7 +10,8 @@ import yaml
 
 from xception.errors import InputError
 from xception.paper.cells import read_manifest
-from xception.paper.scales import Scale, find_scale
+from xception.paper.scale import Scale
+from xception.paper.scales import find_scale
 from xception.paper.speed import speed_path
 from xception.paper.statistics import PairedComparison, Spread, compare_paired, spread
 from xception.training.metrics_file import read_rows
@@ -81,6 +82,33 @@ class Results:
         """Mean and deviation over seeds; None if nothing was run."""
         values = self.values(variant, name)
         return spread(values) if values else None
+
+    def compare_gains(
+        self, pair: tuple[str, str], name: str, beside: tuple[str, str], beside_name: str = "top1"
+    ) -> PairedComparison | None:
+        """The relative gain of a pair of variants minus that of another pair, over common seeds.
+
+        Args:
+            pair: A and B: the gain is (A - B) / B.
+            name: The figure that it is taken of.
+            beside: The pair whose gain is taken off.
+            beside_name: Its figure.
+        """
+        gains = [self._gains(*pair, name), self._gains(*beside, beside_name)]
+        seeds = sorted(gains[0].keys() & gains[1].keys())
+        if not seeds:
+            return None
+        return compare_paired(*([gain[seed] for seed in seeds] for gain in gains))
+
+    def _gains(self, ours: str, theirs: str, name: str) -> dict[int, float]:
+        """(ours - theirs) / theirs for every seed that both have, where theirs is not 0."""
+        return {
+            seed: (a - b) / b
+            for seed, cell in self.cells.get(ours, {}).items()
+            if (other := self.cells.get(theirs, {}).get(seed)) is not None
+            and (a := cell.figure(name)) is not None
+            and (b := other.figure(name))
+        }
 
     def compare(self, ours: str, theirs: str, name: str = "top1") -> PairedComparison | None:
         """Ours minus theirs over the seeds that both have; None without any."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from xception.paper.drawing import COLOURS, DASHES, MARKERS, PAGE_WIDTH_INCHES, style
-from xception.paper.items import Segments, activation_title, continuum_points, point
 from xception.paper.results import Results
 from xception.paper.statistics import spread
+from xception.paper.variants import Segments, activation_title, continuum_points, point
 
 Points = list[tuple[Segments, float, float | None]]
 

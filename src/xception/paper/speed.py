@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xception.models.registry import create_model
-from xception.paper.scales import Scale
+from xception.paper.scale import Scale
 from xception.recipes.load import load_recipe
 from xception.training.environment import commit, hardware, versions
 

@@ -11,9 +11,11 @@ from xception.training.metrics_file import COLUMNS
 
 @pytest.fixture
 def write_cell():
-    """Writes the directory of a finished cell with given accuracies after each epoch."""
+    """Writes the directory of a finished cell with given accuracies (or MAP) after each epoch."""
 
-    def write(output: Path, variant: str, seed: int, top1: list[float], **changes) -> Path:
+    def write(
+        output: Path, variant: str, seed: int, top1: list[float], metric: str = "top1", **changes
+    ) -> Path:
         directory = output / "cells" / variant / f"seed-{seed}"
         directory.mkdir(parents=True)
         keys = {"data": {"name": "digits", "image_size": 32, "batch_size": 48}, "seed": seed}
@@ -21,13 +23,19 @@ def write_cell():
         lines = [",".join(COLUMNS)]
         for epoch, value in enumerate(top1):
             step = 29 * (epoch + 1)
-            lines.append(f"{epoch},{step},{step * 48},0.1,,0.5,{value},1.0,,{epoch + 1.0}")
+            shown = f"{value},1.0," if metric == "top1" else f",,{value}"
+            lines.append(f"{epoch},{step},{step * 48},0.1,,0.5,{shown},,{epoch + 1.0}")
         (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
         summary = {
             "recipe": "digits-xception",
             "model": "xception",
             "parameters": 729914,
-            "evaluation": {"images": 360, "top1": top1[-1], "top5": 1.0, "loss": 0.1},
+            "evaluation": {"images": 360}
+            | (
+                {"top1": top1[-1], "top5": 1.0, "loss": 0.1}
+                if metric == "top1"
+                else {"map": top1[-1], "k": 4, "reading": "image"}
+            ),
             "training": {
                 "epochs": len(top1),
                 "steps": 29 * len(top1),
