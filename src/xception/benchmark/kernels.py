@@ -4,8 +4,8 @@
 
 prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md (``--output``).
 bfloat16, channels_last, 299x299; kernels and training at batch 256, inference at batch 1 and 256.
-Contenders are interleaved; medians over the rounds. The first run also tunes the kernels and compiles the
-networks, which takes longer than the timing; both are cached.
+Contenders are interleaved; medians over the rounds. The first run also tunes the kernels and
+compiles the networks, which takes longer than the timing; both are cached.
 
 ``--smoke`` runs every line on the CPU at tiny sizes, where the plain references stand in for the
 kernels: a test of this script, whose figures mean nothing.
