@@ -15,17 +15,21 @@ KEYS = "--model.width 0.125 --model.middle_flow_repeats 1 --data.batch_size 240 
 KEYS += "--trainer.max_epochs 2 --trainer.accelerator cpu --training.checkpoint_every_steps 2"
 
 
-def alone(words):
-    """Runs the command line where there is no network but loopback: Ray listens on all of it."""
+def alone(words, log):
+    """Runs the command line where there is no network but loopback: Ray listens on all of it.
+
+    Into a file: processes that Ray leaves for a while would hold a pipe open.
+    """
     command = shlex.join([sys.executable, "-m", "xception", "train", "digits-xception", *words])
-    done = subprocess.run(
-        ["unshare", "-n", "sh", "-c", f"ip link set lo up && exec {command}"],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-    )
-    return done
+    with log.open("w") as file:
+        done = subprocess.run(
+            ["unshare", "-n", "sh", "-c", f"ip link set lo up && exec {command}"],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            timeout=500,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        )
+    return done.returncode, log.read_text()
 
 
 needs_namespace = pytest.mark.skipif(
@@ -41,10 +45,11 @@ needs_namespace = pytest.mark.skipif(
 def test_a_ray_cluster_trains_to_the_weights_of_two_processes_without_one(tmp_path):
     plain, ray = tmp_path / "plain", tmp_path / "ray"
     words = ["--output", str(plain), *KEYS.split(), "--trainer.devices", "2"]
-    done = alone([*words, "--trainer.strategy", "ddp"])
-    assert done.returncode == 0, done.stderr
-    done = alone(["--launcher", "ray", "--workers", "2", "--output", str(ray), *KEYS.split()])
-    assert done.returncode == 0, done.stderr
+    code, told = alone([*words, "--trainer.strategy", "ddp"], tmp_path / "log")
+    assert code == 0, told
+    words = ["--launcher", "ray", "--workers", "2", "--output", str(ray), *KEYS.split()]
+    code, told = alone(words, tmp_path / "log")
+    assert code == 0, told
     one, other = (load_file(run / "model.safetensors") for run in (plain, ray))
     assert all(torch.equal(one[name], other[name]) for name in one | other)
 
@@ -53,8 +58,8 @@ def test_a_ray_cluster_trains_to_the_weights_of_two_processes_without_one(tmp_pa
 @pytest.mark.slow
 def test_fewer_resources_than_asked_for_are_told_and_nothing_is_written(tmp_path):
     words = ["--launcher", "ray", "--workers", "9999", "--output", str(tmp_path / "run")]
-    done = alone([*words, *KEYS.split()])
-    assert done.returncode == 2
-    assert "9999 workers need 9999 CPU; ask for fewer --workers" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, told = alone([*words, *KEYS.split()], tmp_path / "log")
+    assert code == 2
+    assert "9999 workers need 9999 CPU; ask for fewer --workers" in told
+    assert "Traceback" not in told
     assert not (tmp_path / "run").exists()
