@@ -95,7 +95,8 @@ def table(section: Section, *, prefix: str = "", head: str = "option") -> str:
             continue
         facts = FACTS.search(said)
         meaning = said[: facts.start()] if facts else said
-        option, _, _ = name.removeprefix(prefix).partition(" ")
+        # What stands for a value (FILE, {a,b}, [ITEM,...]) is told by type and meaning.
+        option = re.sub(r" [A-Z{\[<].*", "", name.removeprefix(prefix))
         if not name.startswith("-"):
             option = name.upper() if name.islower() else name
         kind = _kind(facts[2] or "") if facts else ""

@@ -75,7 +75,10 @@ def scale_table() -> str:
     rows = [
         f"| `{name}` | {_escaped(text)} |"
         for name, scale in SCALES.items()
-        for text in scale.deviations
+        for text in (
+            *scale.deviations,
+            *(scale.multi_label.deviations if scale.multi_label else ()),
+        )
     ]
     return "\n".join(["| scale | what differs |", "| --- | --- |", *rows])
 

@@ -13,7 +13,6 @@ MOVED = {
     RESULTS: "results/index.md",
 }
 LINK = re.compile(r"(?P<before>!?\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\()(?P<to>[^)\s]+)\)")
-SHOWN_ENDINGS = {".md"}
 ATTACHED_ENDINGS = {".csv", ".json", ".svg", ".png", ".yaml", ".txt", ".html"}
 
 
@@ -37,7 +36,9 @@ def attachments() -> dict[str, Path]:
     return {
         site_place(path.relative_to(ROOT).as_posix()): path
         for path in sorted((ROOT / RESULTS).rglob("*"))
-        if path.suffix in ATTACHED_ENDINGS and path.is_file()
+        if path.suffix in ATTACHED_ENDINGS
+        and path.is_file()
+        and not (path.suffix == ".html" and path.with_suffix(".md").exists())
     }
 
 

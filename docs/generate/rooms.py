@@ -40,7 +40,7 @@ def table() -> str:
     known = {path.name: first_sentence(path / "__init__.py") for path in room_paths()}
     known["errors"] = first_sentence(PACKAGE / "errors.py")
     rows = []
-    for number, layer in enumerate(layers(), 1):
+    for layer in layers():
         for room in layer:
             if room not in known:
                 continue
@@ -48,9 +48,7 @@ def table() -> str:
             order = [name for level in layers() for name in level if name in imports]
             page = "api/errors.md" if room == "errors" else f"api/{room}/index.md"
             rows.append(
-                f"| {number} | [`{room}`]({page}) | {known[room]} "
+                f"| [`{room}`]({page}) | {known[room]} "
                 f"| {', '.join(f'`{name}`' for name in order) or 'none'} |"
             )
-    return "\n".join(
-        ["| level | room | what it holds | imports |", "| --- | --- | --- | --- |", *rows]
-    )
+    return "\n".join(["| room | what it holds | imports |", "| --- | --- | --- |", *rows])
