@@ -11,6 +11,7 @@ from pathlib import Path
 from repository_pages import ROOT
 
 MARK = "Deviation:"
+SHORT = 60  # characters; a shorter text needs the sentence before it
 PLACE_IN_PAPER = re.compile(
     r"(?:[Ss]ections?|[Ff]igures?|[Tt]ables?) \d+(?:\.\d+)*(?:(?:–| to | and )\d+(?:\.\d+)*)?"
 )
@@ -104,12 +105,16 @@ def _in_python(path: Path, root: Path) -> Iterator[Deviation]:
         for number in range(*span):
             if MARK not in lines[number]:
                 continue
-            text, argument, about = _paragraph(lines[: span[1]], number)
+            text, before, argument = _paragraph(lines, span, number)
             docstring = " ".join(lines[span[0] : span[1]])
+            paper = _paper(before, text, docstring, outer)
             if text.startswith("not in the paper"):  # say what is not
-                text = f"{about or summary(node)} {text[0].upper()}{text[1:]}"
+                text = f"{before or summary(node)} {text[0].upper()}{text[1:]}"
+                paper = "–"
+            elif len(text) < SHORT:
+                text = f"{_last_sentence(before)} {text[0].upper()}{text[1:]}".strip()
             name = f"{symbol}({argument})" if argument else symbol
-            yield Deviation(place, number + 1, name, _paper(text, docstring, outer), text)
+            yield Deviation(place, number + 1, name, paper, text)
     for number, text in _comments(source):
         around = [
             scope for scope in inner if scope[0].lineno <= number <= (scope[0].end_lineno or number)
@@ -141,31 +146,40 @@ def summary(node: Scope) -> str:
     return " ".join(docstring.split("\n\n")[0].split())
 
 
-def _paragraph(lines: list[str], number: int) -> tuple[str, str, str]:
-    """What stands from the mark in a docstring's line on.
+def _paragraph(lines: list[str], span: tuple[int, int], number: int) -> tuple[str, str, str]:
+    """What stands around a mark in a docstring.
 
     Returns:
-        The text; the argument that it stands under, if any; what is said about it before the mark.
+        The text from the mark on; the text before it in its paragraph, or about its argument; the
+        argument that it stands under, if any.
     """
-    indent = _indent(lines[number])
+    indent, base = _indent(lines[number]), _indent(lines[span[0]])
     text = [lines[number].partition(MARK)[2]]
-    for line in lines[number + 1 :]:
+    for line in lines[number + 1 : span[1]]:
         if not line.strip() or _indent(line) < indent or line.strip() == '"""':
             break
         if _indent(line) == indent and ARGUMENT.match(line.strip()):
             break
         text.append(line)
-    words = " ".join(" ".join(text).replace('"""', "").split())
     before = [lines[number].partition(MARK)[0]]
-    for line in reversed(lines[:number]):
-        if not line.strip() or ARGUMENT.match(before[0].strip()):
+    argument = ARGUMENT.match(before[0].strip()) if indent > base else None
+    for line in reversed(lines[span[0] : number]):
+        if argument or (indent == base and not line.strip()):
             break
         before.insert(0, line)
-    argument = ARGUMENT.match(before[0].strip())
-    if argument is None or argument[1] == "Deviation":
-        return words, "", ""
-    about = " ".join(" ".join(before).split()).removeprefix(argument[0])
-    return words, argument[1], about
+        argument = ARGUMENT.match(line.strip()) if base < _indent(line) <= indent else None
+    words = _one_line(before)
+    if argument is None:
+        return _one_line(text), words, ""
+    return _one_line(text), words.removeprefix(argument[0]), argument[1]
+
+
+def _one_line(lines: list[str]) -> str:
+    return " ".join(" ".join(lines).replace('"""', "").split())
+
+
+def _last_sentence(text: str) -> str:
+    return re.split(r"(?<=[.:;]) (?=[A-Z])", text)[-1]
 
 
 def _indent(line: str) -> int:

@@ -191,7 +191,7 @@ def test_a_new_deviation_mark_appears_in_the_table(generate, tmp_path):
         (
             8,
             "xception.layers.Net(width)",
-            "section 4.6",
+            "–",
             "Width of it. Not in the paper, but handy.",
         ),
         (12, "xception.layers.Net", "table 2", "two lines about table 2."),

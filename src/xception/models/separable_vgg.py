@@ -1,11 +1,11 @@
 """Section 4.6's network without residuals: a VGG-style stack of separable convolutions.
 
 The paper says only that such a stack, with a depth multiplier of 1, was better than Inception V3 on
-JFT at equal parameter count. Deviation: everything else is chosen here. As VGG-16 it has stages of
-2, 2, 3, 3 and 3 convolutions with a 2x2 max pool between them; the channels double from stage to
-stage (nearly, at the end); BatchNorm and ReLU follow every convolution. As Xception and Inception
-V3 it has a first convolution of stride 2, and global average pooling before the logistic
-regression. The channels are such that it has as many parameters as table 3's Inception V3,
+JFT at equal parameter count. Deviation: section 4.6 says no more, so that everything else is chosen
+here. As VGG-16 it has stages of 2, 2, 3, 3 and 3 convolutions with a 2x2 max pool between them; the
+channels double from stage to stage (nearly, at the end); BatchNorm and ReLU follow every
+convolution. As Xception and Inception V3 it has a first convolution of stride 2, and global average
+pooling before the logistic regression. The channels are such that it has as many parameters as table 3's Inception V3,
 23,626,728, to within 0.1 %.
 
 Names in the state dict: ``stem.conv.weight``, ``stem.norm.*``, then for every separable convolution
