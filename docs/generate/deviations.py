@@ -53,7 +53,7 @@ def collect(root: Path = ROOT) -> list[Deviation]:
 def table() -> str:
     """The Markdown table of all marks."""
     rows = [
-        f"| {_where(deviation)} | {deviation.paper} | {_escaped(deviation.text)} |"
+        f"| {_where(deviation)} | {deviation.paper} | {_escaped(deviation.text[0].upper() + deviation.text[1:])} |"
         for deviation in collect()
     ]
     return "\n".join(["| where | paper | what differs |", "| --- | --- | --- |", *rows])
@@ -111,8 +111,8 @@ def _in_python(path: Path, root: Path) -> Iterator[Deviation]:
             if text.startswith("not in the paper"):  # say what is not
                 text = f"{before or summary(node)} {text[0].upper()}{text[1:]}"
                 paper = "–"
-            elif len(text) < SHORT:
-                text = f"{_last_sentence(before)} {text[0].upper()}{text[1:]}".strip()
+            elif len(text) < SHORT and before:
+                text = f"{_last_sentence(before)} {text[0].upper()}{text[1:]}"
             name = f"{symbol}({argument})" if argument else symbol
             yield Deviation(place, number + 1, name, paper, text)
     for number, text in _comments(source):

@@ -5,8 +5,8 @@ JFT at equal parameter count. Deviation: section 4.6 says no more, so that every
 here. As VGG-16 it has stages of 2, 2, 3, 3 and 3 convolutions with a 2x2 max pool between them; the
 channels double from stage to stage (nearly, at the end); BatchNorm and ReLU follow every
 convolution. As Xception and Inception V3 it has a first convolution of stride 2, and global average
-pooling before the logistic regression. The channels are such that it has as many parameters as table 3's Inception V3,
-23,626,728, to within 0.1 %.
+pooling before the logistic regression. The channels are such that it has as many parameters as
+table 3's Inception V3, 23,626,728, to within 0.1 %.
 
 Names in the state dict: ``stem.conv.weight``, ``stem.norm.*``, then for every separable convolution
 ``stages.S.I.conv.depthwise.weight``, ``.conv.pointwise.weight`` and ``.norm.*``, and ``head.*``.
