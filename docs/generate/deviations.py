@@ -53,7 +53,7 @@ def collect(root: Path = ROOT) -> list[Deviation]:
 def table() -> str:
     """The Markdown table of all marks."""
     rows = [
-        f"| {_where(deviation)} | {deviation.paper} | {_escaped(deviation.text[0].upper() + deviation.text[1:])} |"
+        f"| {_where(deviation)} | {deviation.paper} | {_escaped(_capital(deviation.text))} |"
         for deviation in collect()
     ]
     return "\n".join(["| where | paper | what differs |", "| --- | --- | --- |", *rows])
@@ -84,6 +84,10 @@ def scale_table() -> str:
     return "\n".join(["| scale | what differs |", "| --- | --- |", *rows])
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _escaped(text: str) -> str:
     return re.sub(r"([|<>*_])", r"\\\1", text) if "`" not in text else text.replace("|", "\\|")
 
@@ -109,10 +113,10 @@ def _in_python(path: Path, root: Path) -> Iterator[Deviation]:
             docstring = " ".join(lines[span[0] : span[1]])
             paper = _paper(before, text, docstring, outer)
             if text.startswith("not in the paper"):  # say what is not
-                text = f"{before or summary(node)} {text[0].upper()}{text[1:]}"
+                text = f"{before or summary(node)} {_capital(text)}"
                 paper = "–"
             elif len(text) < SHORT and before:
-                text = f"{_last_sentence(before)} {text[0].upper()}{text[1:]}"
+                text = f"{_last_sentence(before)} {_capital(text)}"
             name = f"{symbol}({argument})" if argument else symbol
             yield Deviation(place, number + 1, name, paper, text)
     for number, text in _comments(source):
