@@ -81,7 +81,13 @@ def test_a_kill_after_the_best_validation_changes_nothing(run, tmp_path):
     command += ["--output", str(output), *words()]
     killed = subprocess.run(command, capture_output=True, timeout=300)
     assert killed.returncode == -9, killed.stderr
-    again = run_recipe(load_recipe("digits-xception", words()), output, resume=True)
+    # in processes of their own: another number of threads would sum in another order
+    undisturbed = tmp_path / "undisturbed"
+    for where, more in ((output, ["--resume"]), (undisturbed, [])):
+        program = "import sys; from xception.cli.main import main; sys.exit(main())"
+        command = [sys.executable, "-c", program, "train", "digits-xception", *words()]
+        subprocess.run([*command, "--output", str(where), *more], check=True, timeout=300)
+    again, run = RunDirectory(output), RunDirectory(undisturbed)
     assert validations(again) == validations(run)
     for name, value in best(run)["state_dict"].items():
         assert torch.equal(best(RunDirectory(output))["state_dict"][name], value), name
