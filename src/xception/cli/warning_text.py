@@ -5,7 +5,7 @@ import re
 REWORDED = {
     r"This DataLoader will create (\d+) worker processes in total\. "
     r"Our suggested max number of worker in current system is (\d+)": (
-        r"\1 loader processes on a machine with \2 usable CPU cores; fewer may be faster"
+        r"more loader processes (\1) than usable CPU cores (\2); fewer may be faster"
     ),
     r"The number of training batches \((\d+)\) is smaller than the logging interval "
     r"Trainer\(log_every_n_steps=(\d+)\)": (

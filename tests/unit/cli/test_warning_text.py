@@ -22,7 +22,7 @@ def test_reword_knows_the_installed_torchs_warning_of_too_many_loaders(capsys):
     _show_warning(told)
     line = capsys.readouterr().err
     assert re.fullmatch(
-        r"xception: warning: 4000 loader processes on a machine with \d+ usable CPU cores; "
+        r"xception: warning: more loader processes \(4000\) than usable CPU cores \(\d+\); "
         r"fewer may be faster\n",
         line,
     )
