@@ -57,5 +57,6 @@ def _open_recipe_data(
         split,
         root=root or data["root"],
         validation_fraction=data["validation_fraction"],
+        tuning_fraction=data["tuning_fraction"],
         seed=keys["seed"],
     )

@@ -7,6 +7,7 @@ from xception.data.folders import open_folder
 from xception.data.multi_label import is_multi_label_place, open_multi_label
 from xception.data.shards import is_shards_place, open_shards
 from xception.data.sources import AnySource
+from xception.data.tuning_split import tuning_split
 from xception.errors import InputError, nearest
 
 
@@ -28,6 +29,7 @@ def open_source(
     *,
     root: str | None = None,
     validation_fraction: float | None = None,
+    tuning_fraction: float | None = None,
     seed: int = 0,
 ) -> AnySource:
     """Opens one split of a data set.
@@ -43,6 +45,8 @@ def open_source(
             folder with ``train/`` and ``test/`` that takes the stock set's place.
         validation_fraction: For folders without a held-out part of their own: the share of each
             class that is held out. None: both splits are the whole folder.
+        tuning_fraction: The share of the training images that takes the place of the held-out
+            ones, which are not opened then (`tuning_split`). None: the held-out images.
         seed: Chooses what is held out.
 
     Raises:
@@ -50,6 +54,11 @@ def open_source(
     """
     from xception.data.stock import STOCK, open_stock
 
+    if tuning_fraction is not None:
+        training = open_source(
+            data, "train", root=root, validation_fraction=validation_fraction, seed=seed
+        )
+        return tuning_split(training, split, tuning_fraction, seed)
     if data == "digits":
         from xception.data.digits import open_digits
 

@@ -34,6 +34,9 @@ class ImageData(lightning.LightningDataModule):
             train/<class> and test/<class>.
         validation_fraction: Share of each class that is held out of a folder without val/ or test/,
             or of the rows of a single label table.
+        tuning_fraction: Share of the training images that is held out in the place of the held-out
+            ones, which are then never opened: for choosing a learning rate or anything else (of
+            each class its share; of images with several labels a random one). null: off.
         image_size: Height and width of the network's input, in pixels.
         batch_size: Global batch: images per optimizer step, over all devices and accumulation.
         evaluation_batch_size: Images per evaluation batch and device. null: as many as a training
@@ -84,6 +87,7 @@ class ImageData(lightning.LightningDataModule):
         name: str = "folder",
         root: str | None = None,
         validation_fraction: float = 0.2,
+        tuning_fraction: float | None = None,
         image_size: int = 299,
         batch_size: int = 32,
         evaluation_batch_size: int | None = None,
@@ -114,6 +118,7 @@ class ImageData(lightning.LightningDataModule):
         self.name = name
         self.root = root
         self.validation_fraction = validation_fraction
+        self.tuning_fraction = tuning_fraction
         self.batch_size = batch_size
         self._evaluation_batch_size = evaluation_batch_size
         self.num_workers = num_workers
@@ -184,6 +189,7 @@ class ImageData(lightning.LightningDataModule):
             split,
             root=self.root,
             validation_fraction=self.validation_fraction,
+            tuning_fraction=self.tuning_fraction,
             seed=self.seed,
         )
         wanted = is_small(source) if self.cache == "auto" else self.cache

@@ -6,7 +6,7 @@ A source is anything with ``class_names``, ``labels``, ``len`` and ``source[inde
 
 import os
 from collections.abc import Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -212,28 +212,32 @@ class FileSource:
 
 
 class Subset:
-    """Some of another source's images.
+    """Some of another source's images; it has ``labels`` where they have one each.
 
     Args:
         source: The source to choose from.
         indices: Which images, by their index there.
     """
 
-    def __init__(self, source: ImageSource, indices: Sequence[int] | np.ndarray) -> None:
+    labels: np.ndarray
+
+    def __init__(self, source: AnySource, indices: Sequence[int] | np.ndarray) -> None:
         self.source = source
         self.indices = np.asarray(indices, dtype=np.int64)
-        self.labels = np.asarray(source.labels)[self.indices]
+        self.multi_label = is_multi_label(source)
+        if not self.multi_label:
+            self.labels = np.asarray(cast(ImageSource, source).labels)[self.indices]
         self.class_names = source.class_names
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         return self.source[int(self.indices[index])]
 
-    def encoded(self, index: int) -> tuple[bytes, int]:
+    def encoded(self, index: int) -> tuple[bytes, Any]:
         """The bytes of the image file, where the source has them, and the label."""
-        return self.source.encoded(int(self.indices[index]))  # type: ignore[attr-defined]
+        return self.source.encoded(int(self.indices[index]))  # type: ignore[union-attr]
 
     def describe(self, index: int) -> str:
         """What the chosen source calls the image."""

@@ -79,7 +79,7 @@ def open_stock(
         InputError: The set is absent and can't be downloaded.
     """
     folder = Path(root).expanduser() if root is not None else default_root()
-    if _is_image_folder(folder):
+    if _is_image_folder(folder, split):
         return open_folder(folder, split)
     stock = STOCK[name]
     dataset = _load(name, stock, stock.train if split == "train" else stock.evaluation, folder)
@@ -93,10 +93,11 @@ def open_stock(
     )
 
 
-def _is_image_folder(folder: Path) -> bool:
+def _is_image_folder(folder: Path, split: Literal["train", "evaluation"]) -> bool:
+    """Whether class folders take the set's place; the training alone needs none held out."""
     train = folder / "train"
-    held_out = [folder / name for name in EVALUATION_FOLDERS if (folder / name).is_dir()]
-    return bool(held_out) and train.is_dir() and any(e.is_dir() for e in train.iterdir())
+    held_out = split == "train" or any((folder / name).is_dir() for name in EVALUATION_FOLDERS)
+    return held_out and train.is_dir() and any(e.is_dir() for e in train.iterdir())
 
 
 def _load(name: str, stock: StockSet, arguments: dict[str, Any], folder: Path) -> Any:
