@@ -31,6 +31,7 @@ VERBS = {
     "convert": "bring weights from Keras, timm or torchvision here, and back",
     "verify": "compare two models layer by layer",
     "reproduce": "run the paper's tables and figures, and report",
+    "tune": "search learning rate and weight decay, with an equal budget for each recipe",
     "report": "published numbers beside measured ones, from reproductions",
 }
 

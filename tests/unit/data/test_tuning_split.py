@@ -39,7 +39,8 @@ def test_split_is_disjoint_complete_and_the_same_again(labels, fraction, seed, m
         )
     except InputError as error:  # every class has a single image
         assert len(set(labels)) == len(labels)
-        assert "no image can be held out" in str(error)
+        if "no image can be held out" not in str(error):
+            raise
         return
     assert sorted([*train.indices, *held_out.indices]) == list(range(len(labels)))
     assert len(train) >= 1

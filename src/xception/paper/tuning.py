@@ -1,0 +1,250 @@
+"""A search of equal budget over learning rate and weight decay, for every network compared."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xception.errors import InputError, count_of
+from xception.paper.reproduce import normalized
+from xception.paper.search import KEYS, Asked, SearchSpace, Study
+from xception.paper.trials import Network, TrialResult, open_network, read_trials, run_trial
+from xception.training.run_directory import flatten, refuse_contradictions
+
+BUDGET_KEYS = (
+    "data.name",
+    "data.root",
+    "data.batch_size",
+    "data.tuning_fraction",
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.limit_train_batches",
+    "map.k",
+)
+"""Keys that must be the same in every recipe of a search: same images, same number of steps."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is to be done.
+
+    Attributes:
+        networks: The recipes.
+        trials: Of each.
+        space: What is tried.
+        output: The directory.
+    """
+
+    networks: list[Network]
+    trials: int
+    space: SearchSpace
+    output: Path
+
+    def study(self, network: Network) -> Study:
+        """The study of a recipe."""
+        return Study(self.output / "study.journal", network.name, self.space)
+
+
+def plan_search(
+    recipes: Sequence[str],
+    output: Path,
+    space: SearchSpace,
+    *,
+    trials: int,
+    tuning_fraction: float,
+    data_root: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Search:
+    """Finds out what is to be done; changes nothing.
+
+    Args:
+        recipes: Names or files.
+        output: The directory.
+        space: What is tried.
+        trials: Of each recipe, the one with its own values included.
+        tuning_fraction: Share of the training images that becomes the validation images.
+        data_root: Where the data lie.
+        overrides: Further ``--dotted.key value`` words for every recipe.
+
+    Raises:
+        InputError: A wrong recipe or key, recipes with unequal budgets, data that are not there.
+    """
+    if trials < 1:
+        raise InputError(f"--trials {trials}: give 1 or more")
+    root = [f"--data.root={data_root}"] if data_root is not None else []
+    words = [
+        *(f"--data.tuning_fraction={tuning_fraction!r}", f"--seed={space.seed}"),
+        *("--trainer.enable_progress_bar=false", *root, *normalized(overrides)),
+    ]
+    networks = [open_network(recipe, words) for recipe in recipes]
+    twice = [name for name, count in Counter(n.name for n in networks).items() if count > 1]
+    if twice:
+        raise InputError(f"two recipes are called {twice[0]}; give each a name of its own")
+    _require_equal_budgets(networks)
+    return Search(networks, trials, space, output)
+
+
+def _require_equal_budgets(networks: Sequence[Network]) -> None:
+    first, *rest = networks
+    ours = flatten(first.recipe.keys)
+    for other in rest:
+        theirs = flatten(other.recipe.keys)
+        for key in BUDGET_KEYS:
+            if ours.get(key) != theirs.get(key):
+                raise InputError(
+                    f"{key} is {ours.get(key)} in {first.name} and {theirs.get(key)} in "
+                    f"{other.name}: the budgets are not equal; set it for both with --{key} VALUE"
+                )
+
+
+def tune(search: Search, say: Callable[[str], None] = print) -> bool:
+    """Carries a search out and writes its report. Started again, it goes on.
+
+    Several processes may do so in one directory. The recipes take turns, so that their budgets
+    stay nearly equal at any time.
+
+    Args:
+        search: From ``plan_search``.
+        say: Takes a line about each trial.
+
+    Returns:
+        Whether every recipe has a finished trial.
+
+    Raises:
+        InputError: Wrong data, or a directory of something else.
+        RunInterrupted: The user stopped it; everything finished stays.
+    """
+    from filelock import FileLock
+
+    from xception.paper.tuning_report import write_tuning_report
+
+    _claim(search)
+    studies = {network.name: search.study(network) for network in search.networks}
+    while (found := _next_trial(search, studies)) is not None:
+        network, trial, lock = found
+        try:
+            result = run_trial(search.output, network, studies[network.name], trial)
+        finally:
+            lock.release()
+        say(f"{network.name}, trial {trial.number + 1} of {search.trials}: {_outcome(result)}")
+    with FileLock(search.output / ".report.lock"):
+        results = {
+            network.name: read_trials(search.output, network, studies[network.name])
+            for network in search.networks
+        }
+        page = write_tuning_report(search, results)
+    elsewhere = sum(r.state == "running" for each in results.values() for r in each)
+    if elsewhere:
+        say(f"{count_of(elsewhere, 'trial')} still running in another process, which reports again")
+    say(f"report: {page}")
+    return all(any(r.state == "finished" for r in each) for each in results.values())
+
+
+def _outcome(result: TrialResult) -> str:
+    values = ", ".join(f"{key.replace('_', ' ')} {result.values[key]:g}" for key in KEYS)
+    if result.state == "failed":
+        return f"{values}: failed: {result.reason}"
+    return f"{values}: {result.figure:.4f} on validation images"
+
+
+def _next_trial(search: Search, studies: dict[str, Study]) -> tuple[Network, Asked, Any] | None:
+    """A trial that a killed process left, or a new one; with the lock that makes it ours."""
+    from filelock import FileLock
+
+    with FileLock(search.output / ".ask.lock"):
+        for network in search.networks:
+            for trial in studies[network.name].running():
+                lock = _try_lock(search.output, network, trial)
+                if lock is not None:
+                    return network, trial, lock
+        asked = {n.name: len(studies[n.name].trials()) for n in search.networks}
+        fewest = min(search.networks, key=lambda network: asked[network.name])
+        if asked[fewest.name] >= search.trials:
+            return None
+        trial = studies[fewest.name].ask()
+        lock = _try_lock(search.output, fewest, trial)
+        assert lock is not None
+        return fewest, trial, lock
+
+
+def _try_lock(output: Path, network: Network, trial: Asked) -> Any:
+    from filelock import FileLock, Timeout
+
+    from xception.paper.trials import trial_path
+
+    path = trial_path(output, network.name, trial.number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.parent / f".{path.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def _claim(search: Search) -> None:
+    """Makes the directory this search's own; checks the data before anything is written.
+
+    Raises:
+        InputError: It holds something else, or a search with other settings or more trials.
+    """
+    output, path = search.output, search.output / "manifest.json"
+    content: dict[str, Any] = {
+        "kind": "tuning",
+        "trials": search.trials,
+        "seed": search.space.seed,
+        "span": search.space.span,
+        "sampler": search.space.sampler,
+        "recipes": {network.name: network.recipe.keys for network in search.networks},
+        "command": " ".join(["xception", *sys.argv[1:]]),
+    }
+    if path.exists():
+        before = _read_manifest(path)
+        for key in ("seed", "span", "sampler"):
+            if before.get(key) != content[key]:
+                raise InputError(
+                    f"{output} holds a search with {key} {before.get(key)}, not {content[key]}; "
+                    "name another directory with --output"
+                )
+        if list(before["recipes"]) != list(content["recipes"]):
+            raise InputError(
+                f"{output} holds a search over {', '.join(before['recipes'])}; name these in this "
+                "order, or another directory with --output"
+            )
+        for name, keys in content["recipes"].items():
+            refuse_contradictions(before["recipes"][name], json.loads(json.dumps(keys)), output)
+        if before["trials"] > search.trials:
+            raise InputError(
+                f"{output} holds a search of {before['trials']} trials; give --trials "
+                f"{before['trials']} or more"
+            )
+    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(
+            f"{output} holds something else than a search; name another directory with --output"
+        )
+    else:
+        from xception.recipes.run import build_classifier, build_data, build_model
+
+        for network in search.networks:
+            data = build_data(network.recipe)
+            build_classifier(network.recipe, data, build_model(network.recipe, data))
+    output.mkdir(parents=True, exist_ok=True)
+    partial = output / ".manifest.json.partial"
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); name another directory") from None
+    if not isinstance(content, dict) or content.get("kind") != "tuning":
+        raise InputError(
+            f"{path.parent} holds something else than a search; name another directory with "
+            "--output"
+        )
+    return content
