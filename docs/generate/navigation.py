@@ -21,7 +21,7 @@ ORDER: list[tuple[str, list[str]]] = [
     ),
     (
         "Training at scale",
-        ["scaling.md", "asynchronous.md", "distributed.md"],
+        ["scaling.md", "asynchronous.md", "synchronous-and-asynchronous.md", "distributed.md"],
     ),
     ("Speed", ["speed.md", "kernels.md", "benchmark.md", "quantization.md", "inference.md"]),
     ("The paper", ["reproduction.md", "models.md", "assumptions.md", "deviations.md"]),
