@@ -15,6 +15,8 @@ from xception.recipes.load import Recipe, load_recipe
 from xception.training.run_directory import RunDirectory
 
 State = Literal["finished", "failed", "running"]
+_DIVERGED = ("the loss", "is not finite")
+"""In the messages of runs that a learning rate broke, while training or when evaluated."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ def run_trial(output: Path, network: Network, study: Study, trial: Asked) -> Tri
         if figure is None or not math.isfinite(figure):
             raise RunFailedError("the loss led to no defined figure on the validation images")
     except RunFailedError as error:
-        if "the loss" not in str(error):  # not a matter of these values: no space, a lost process
-            raise
+        if not any(words in str(error) for words in _DIVERGED):
+            raise  # not a matter of these values: no space, a lost process
         _failure_file(path).write_text(json.dumps({"reason": str(error)}) + "\n")
         study.fail(trial.number)
     else:

@@ -19,7 +19,7 @@ def draw_search(results: dict[str, list[TrialResult]], metric: str) -> Any:
         A matplotlib figure, a page wide; None without a finished trial.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
     figures = [r.figure for each in results.values() for r in each if r.figure is not None]
     if not figures:
@@ -46,6 +46,7 @@ def draw_search(results: dict[str, list[TrialResult]], metric: str) -> Any:
             )
         for axes, label in ((rate, "learning rate"), (decay, "weight decay")):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())  # they would cover one another
             axes.set_xlabel(f"{label} (log scale)")
         budget.set_xlabel("trials")
         budget.xaxis.set_major_locator(MaxNLocator(integer=True))
