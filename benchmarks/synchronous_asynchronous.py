@@ -40,7 +40,7 @@ def run(folder: Path, engine: str, workers: int, seed: int, options: Sequence[st
     place = folder / f"{engine}-{workers}-{seed}"
     if (place / "summary.json").is_file():
         return
-    keys = ["--seed", str(seed), "--data.seed", str(seed), "--data.num_workers", "0"]
+    keys = ["--seed", str(seed), "--data.num_workers", "0"]
     keys += ["--trainer.enable_progress_bar", "false"]
     if engine != "synchronous":
         keys += ["--asynchronous.engine", engine, "--asynchronous.workers", str(workers)]
@@ -127,14 +127,14 @@ def report(rows: Sequence[Row]) -> list[str]:
     lines.append("")
     synchronous = {row["seed"]: row["map"] for row in rows if row["engine"] == "synchronous"}
     for engine, workers in kinds:
-        own = {
+        maps_of = {
             row["seed"]: row["map"]
             for row in rows
             if (row["engine"], row["workers"]) == (engine, workers)
         }
-        seeds = sorted(own.keys() & synchronous.keys())
+        seeds = sorted(maps_of.keys() & synchronous.keys())
         if engine != "synchronous" and len(seeds) > 1:
-            compared = verdict([own[s] for s in seeds], [synchronous[s] for s in seeds])
+            compared = verdict([maps_of[s] for s in seeds], [synchronous[s] for s in seeds])
             lines.append(f"- {engine}, {workers} workers: {compared}")
     return lines
 
