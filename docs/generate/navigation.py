@@ -24,7 +24,7 @@ ORDER: list[tuple[str, list[str]]] = [
         ["scaling.md", "asynchronous.md", "synchronous-and-asynchronous.md", "distributed.md"],
     ),
     ("Speed", ["speed.md", "kernels.md", "benchmark.md", "quantization.md", "inference.md"]),
-    ("The paper", ["reproduction.md", "models.md", "assumptions.md", "deviations.md"]),
+    ("The paper", ["reproduction.md", "tuning.md", "models.md", "assumptions.md", "deviations.md"]),
     ("Measurements", ["results/"]),
     ("Inside", ["architecture.md", "contributing.md", "changes.md"]),
     ("API", ["api/"]),
