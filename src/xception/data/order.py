@@ -73,8 +73,8 @@ class ScatteredOrder:
                 return number
 
 
-SCATTERED_FROM = 1 << 24
-"""Samples from which an order is scattered: as an array it would take 64 MB in every process."""
+SCATTERED_FROM = 1 << 20
+"""Samples from which an order is scattered: as an array it would take 4 MB and more a process."""
 
 
 @lru_cache(maxsize=2)

@@ -1,11 +1,12 @@
 """Images in ArrayRecord shards, by index: the source for hundreds of millions of them.
 
-The labels are in the records, so that a process keeps 8 bytes for each shard and nothing for an
+The labels are in the records, so that a process keeps a name for each shard and nothing for an
 image. Files are opened when the first record is read, in the process that reads it.
 """
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from xception.data.decoding import UnreadableImageError, decode_image
+from xception.data.encoded_images import PackedNames
 from xception.data.manifest import MANIFEST, Manifest, read_manifest
 from xception.data.multi_label import TABLE_NAMES, Split, split_rows
 from xception.data.records import Record, decode_record
@@ -48,13 +50,16 @@ class ShardRecords:
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+        # A run at JFT's size has 85,000 shards: of each, the name alone is kept.
+        self.folder, self.manifest = folder, replace(manifest, shards=[])
+        self._files = PackedNames([shard.file for shard in manifest.shards])
         self._ends = np.cumsum([shard.records for shard in manifest.shards], dtype=np.int64)
+        self._images = manifest.images
         self._readers: dict[int, Any] = {}
         self._process = -1
 
     def __len__(self) -> int:
-        return self.manifest.images
+        return self._images
 
     def place(self, index: int) -> tuple[int, int]:
         """Shard and record in it."""
@@ -84,14 +89,14 @@ class ShardRecords:
             while len(self._readers) >= _FILES_OPEN:
                 with suppress(RuntimeError):  # a damaged file raises once more
                     self._readers.pop(next(iter(self._readers))).close()
-            path = self.folder / self.manifest.shards[shard].file
+            path = self.folder / self._files[shard]
             self._readers[shard] = array_record().ArrayRecordReader(str(path), _RANDOM_ACCESS)
         return self._readers[shard]
 
     def describe(self, index: int) -> str:
         """Shard and number of the record."""
         shard, place = self.place(index)
-        return f"{self.folder / self.manifest.shards[shard].file} record {place}"
+        return f"{self.folder / self._files[shard]} record {place}"
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_readers": {}, "_process": -1}

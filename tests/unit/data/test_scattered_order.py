@@ -51,7 +51,7 @@ def test_large_sets_take_no_memory():
     assert sys.getsizeof(places) + sum(map(sys.getsizeof, vars(places).values())) < 2000
     assert epoch_order(350_000_000, 0, 2)[0] != places[0]
     assert isinstance(epoch_order(1000, 0, 1), np.ndarray)
-    assert SCATTERED_FROM == order.SCATTERED_FROM == 2**24
+    assert SCATTERED_FROM == order.SCATTERED_FROM == 2**20
 
 
 def test_scattered_order_stays_the_same_between_versions():
