@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xception.export.load import load_engine as load_engine
     from xception.models.layers import SeparableConv2d as SeparableConv2d
     from xception.models.registry import create_model as create_model
     from xception.models.registry import list_models as list_models
@@ -20,10 +21,18 @@ _HOME = {
     "SeparableConv2d": "xception.models.layers",
     "create_model": "xception.models.registry",
     "list_models": "xception.models.registry",
+    "load_engine": "xception.export.load",
     "load_model": "xception.weights.files",
 }
 
-__all__ = ["SeparableConv2d", "Xception", "create_model", "list_models", "load_model"]
+__all__ = [
+    "SeparableConv2d",
+    "Xception",
+    "create_model",
+    "list_models",
+    "load_engine",
+    "load_model",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from xception.cli.engine_choice import add_engine_options
 from xception.cli.parsing import new_parser, parse
 from xception.errors import count_of
 
@@ -33,11 +34,13 @@ def main(arguments: list[str]) -> int:
         require_table(output, overwrite=options.overwrite)
     total = require_images(options.paths)
 
+    from xception.cli.engine_choice import with_engine
     from xception.cli.prediction_output import show_predictions, write_predictions
     from xception.inference.prediction import names_of, predict
     from xception.weights.files import open_model
 
     loaded = open_model(options.model, weights=options.weights)
+    loaded = with_engine(loaded, options, images=total, own_images=options.paths)
     counted = _Counted(
         predict(
             loaded,
@@ -75,6 +78,7 @@ def _parse(arguments: list[str]) -> "Namespace":
         help="Processes that decode images; by default none on the CPU, up to 8 for a GPU.",
     )
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
+    add_engine_options(parser, default="torch", absent="On a GPU, torch alone.")
     add(
         "--weights",
         type=Literal["polyak", "raw"],

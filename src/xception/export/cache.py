@@ -1,0 +1,171 @@
+"""Converted models, kept beside the weights that they come from.
+
+``model.safetensors.engines/<key>/`` holds a conversion's files and ``record.json``: what the
+conversion is of, the digest of each file, and what was measured with it. The key is a digest of
+the tensors, the architecture, the engine, the size of the images and the versions of the libraries:
+other weights in the same file, or a newer library, never meet an old conversion.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from torch import nn
+
+from xception.errors import InputError
+from xception.weights.atomic import flush_directory, replacing
+from xception.weights.sources import cache_directory
+
+RECORD = "record.json"
+MOST_ENTRIES = 16  # per weights file: the oldest go first
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Identifies a network: its architecture, its arguments, the names and values of its tensors.
+
+    Example:
+        >>> import torch
+        >>> layer = nn.Linear(2, 2)
+        >>> before = weights_digest(layer)
+        >>> _ = torch.nn.init.zeros_(layer.weight)
+        >>> before == weights_digest(layer)
+        False
+    """
+    told = [getattr(model, name, None) for name in ("architecture", "arguments")]
+    digest = hashlib.sha256(repr(told).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().data)
+    return digest.hexdigest()
+
+
+def entry_name(identity: Mapping[str, Any]) -> str:
+    """The name of the folder for a conversion: engine and a digest of all that decides it."""
+    text = json.dumps(dict(identity), sort_keys=True)
+    return f"{identity['engine']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def cache_folder(weights_file: Path) -> Path:
+    """Where conversions of a file are kept: beside it, or in the user's cache if that can't be.
+
+    Raises:
+        InputError: Neither can be written.
+    """
+    place = str(weights_file.resolve())
+    elsewhere = hashlib.sha256(place.encode()).hexdigest()[:16]
+    beside = weights_file.with_name(f"{weights_file.name}.engines")
+    for folder in (beside, cache_directory() / "engines" / elsewhere):
+        if _is_writable(folder):
+            return folder
+    raise InputError(
+        f"a converted model can be stored neither in {beside} nor in {folder}; "
+        "set XCEPTION_CACHE to a directory that can be written"
+    )
+
+
+def stored_or_built(
+    folder: Path, identity: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
+) -> Path:
+    """The folder of a conversion, built if it is not there or damaged.
+
+    Args:
+        folder: See ``cache_folder``.
+        identity: All that decides the conversion, JSON primitives; with the key ``engine``.
+        build: Writes the files into the folder that it is given and returns more for the record.
+
+    Returns:
+        A folder whose files have the digests of its record.
+    """
+    entry = folder / entry_name(identity)
+    with FileLock(folder / f".{entry.name}.lock"):
+        if read_record(entry) is not None:
+            os.utime(entry)  # used: not among the oldest
+            return entry
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as building:
+            work = Path(building) / "entry"
+            work.mkdir()
+            found = dict(build(work))
+            files = {path.name: _file_digest(path) for path in sorted(work.iterdir())}
+            record = {"identity": dict(identity), "files": files} | found
+            for name in files:
+                _flush(work / name)
+            (work / RECORD).write_text(json.dumps(record, indent=2))
+            _flush(work / RECORD)
+            shutil.rmtree(entry, ignore_errors=True)  # damaged
+            work.rename(entry)
+        flush_directory(folder)
+    _prune(folder, keep=entry)
+    return entry
+
+
+def read_record(entry: Path) -> dict[str, Any] | None:
+    """What is known of a conversion; None if it is not there, not whole or damaged."""
+    try:
+        record = json.loads((entry / RECORD).read_text())
+        for name, digest in record["files"].items():
+            if _file_digest(entry / name) != digest:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dict(record)
+
+
+def newest_entry(folder: Path, identity: Mapping[str, Any]) -> Path | None:
+    """The conversion used last among those that agree with what is given of an identity."""
+    for entry in sorted(_entries(folder), key=lambda path: path.stat().st_mtime, reverse=True):
+        record = read_record(entry)
+        if record is None:
+            continue
+        known = record["identity"]
+        if all(known.get(name) == value for name, value in identity.items()):
+            return entry
+    return None
+
+
+def discard(entry: Path) -> None:
+    """Removes a conversion."""
+    with FileLock(entry.parent / f".{entry.name}.lock"):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def add_to_record(entry: Path, facts: Mapping[str, Any]) -> None:
+    """Stores what was measured with a conversion."""
+    with FileLock(entry.parent / f".{entry.name}.lock"):
+        record = json.loads((entry / RECORD).read_text()) | dict(facts)
+        with replacing(entry / RECORD) as partial:
+            partial.write_text(json.dumps(record, indent=2))
+
+
+def _is_writable(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    return False
+
+
+def _prune(folder: Path, keep: Path) -> None:
+    entries = sorted(_entries(folder), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in [path for path in entries if path != keep][MOST_ENTRIES - 1 :]:
+        discard(old)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if (path / RECORD).is_file())
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,86 @@
+"""What runs a network: one call from images to logits, whatever library does the work."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xception.errors import InputError, nearest
+
+ENGINES = ("torch", "compile", "onnxruntime", "openvino", "openvino-int8", "auto")
+FLOAT32_TOLERANCE = 1e-4
+"""Largest difference between a float32 engine's logits and the network's, over the largest logit.
+
+Other engines add in another order; through 40 layers that gives about 2e-6. A wrong padding or a
+wrong BatchNorm constant gives 1e-2 and more."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What is known of an engine.
+
+    Attributes:
+        name: Which one; never "auto", but what it chose.
+        threads: How many threads it uses.
+        note: One sentence for people: the choice of ``auto``, the calibration; or "".
+        record: Facts stored with the conversion: differences, timings, accuracy.
+    """
+
+    name: str
+    threads: int
+    note: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(nn.Module):
+    """A network on the CPU, in the place of the module that it was made from.
+
+    Args:
+        run: From (N, 3, S, S) float32 to (N, C) logits.
+        model: The network: the numbers of its classes and channels are taken from it.
+        size: S, pixels.
+        facts: What is known of the engine.
+    """
+
+    def __init__(self, run: Run, model: nn.Module, size: int, facts: EngineFacts) -> None:
+        super().__init__()
+        self._run = run
+        self.facts = facts
+        self.size = size
+        self.num_classes = int(getattr(model, "num_classes", 0))
+        self.in_channels = int(getattr(model, "in_channels", 3))
+        self.minimum_input_size = int(getattr(model, "minimum_input_size", 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (N, 3, S, S) float32, as ``Preprocessing.normalize`` scales them, to (N, C) logits.
+
+        Raises:
+            InputError: The images have another size, or are not on the CPU.
+        """
+        expected = (self.in_channels, self.size, self.size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or images.device.type != "cpu":
+            raise InputError(
+                f"the engine takes images (N, {', '.join(map(str, expected))}) on the CPU, "
+                f"not {tuple(images.shape)} on {images.device}; load one for their size"
+            )
+        if not len(images):
+            return torch.zeros(0, self.num_classes)
+        with torch.inference_mode():
+            return self._run(images.float())
+
+
+def require_engine(name: str) -> None:
+    """Checks an engine's name.
+
+    Raises:
+        InputError: There is no such engine.
+    """
+    if name not in ENGINES:
+        raise InputError(
+            f"there is no engine '{name}'{nearest(name, list(ENGINES))}; "
+            f"give one of {', '.join(ENGINES)}"
+        )

@@ -1,0 +1,242 @@
+"""From a model to an engine: converts once, keeps the conversion beside the weights, runs it."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from xception.errors import InputError, RunFailedError, count_of
+from xception.export.cache import (
+    cache_folder,
+    newest_entry,
+    read_record,
+    stored_or_built,
+    weights_digest,
+)
+from xception.export.calibration import Calibration
+from xception.export.conversion import to_openvino, write_compiled, write_onnx, write_openvino
+from xception.export.engine import FLOAT32_TOLERANCE, Engine, EngineFacts, Run, require_engine
+from xception.export.extras import require_library, versions_of
+from xception.export.folding import fold_batch_norms
+from xception.export.processor import cpu_flags
+from xception.export.quantisation import quantise, weight_bits
+from xception.export.runtimes import (
+    run_compiled,
+    run_onnxruntime,
+    run_openvino,
+    run_torch,
+    threads_of_torch,
+)
+from xception.inference.classes import require_classifier
+from xception.weights.files import LoadedModel, open_model
+
+FORMAT = 1  # goes up when this code converts differently
+
+_LIBRARIES = {
+    "compile": ["torch"],
+    "onnxruntime": ["torch", "onnx", "onnxscript"],
+    "openvino": ["torch", "openvino"],
+    "openvino-int8": ["torch", "openvino", "nncf"],
+}
+
+Result = TypeVar("Result")
+GivenCalibration = Calibration | Callable[[], Calibration] | None
+
+
+def load_engine(
+    source: str | Path | LoadedModel,
+    engine: str = "auto",
+    *,
+    batch_size: int = 1,
+    threads: int | None = None,
+    calibration: GivenCalibration = None,
+) -> Engine:
+    """Makes a model run by an engine on the CPU, in the place of its module.
+
+    The first call converts the model and keeps the result in ``<weights file>.engines/``; a later
+    one, for the same weights and versions, finds it there.
+
+    Args:
+        source: What ``open_model`` takes, or what it returned.
+        engine: "torch" (BatchNorm folded, channels_last), "compile" (by torch's compiler, ahead of
+            time), "onnxruntime", "openvino", "openvino-int8", or "auto": the fastest float32 one
+            on this machine, see ``choose_engine``.
+        batch_size: Images that one call will have; "compile" is made for it and "auto" times it.
+        threads: How many; by default as many as torch takes.
+        calibration: For "openvino-int8": images like those that will be classified; or a function
+            that reads them, called only if no quantised model is stored.
+
+    Returns:
+        A module that maps (N, 3, S, S) to logits (N, C); its ``facts`` say what is known of it.
+
+    Raises:
+        InputError: No such engine, a value out of range, a library that is not installed (the
+            message names the extra), or int8 without calibration images.
+        RunFailedError: The model can't be converted, or the result computes something else.
+    """
+    require_engine(engine)
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads is {threads}; give 1 or more")
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give 1 or more")
+    loaded = source if isinstance(source, LoadedModel) else open_model(source)
+    require_classifier(loaded.model, loaded.preprocessing)
+    count = threads or torch.get_num_threads()
+    if engine == "auto":
+        from xception.export.choice import choose_engine
+
+        return choose_engine(loaded, batch_size, count)
+    return _load(loaded, engine, batch_size, count, calibration)
+
+
+def _load(
+    loaded: LoadedModel, engine: str, batch_size: int, threads: int, calibration: GivenCalibration
+) -> Engine:
+    size = loaded.preprocessing.size
+    if engine == "torch":
+        run = run_torch(fold_batch_norms(loaded.model), threads)
+        return Engine(run, loaded.model, size, EngineFacts(engine, threads))
+    if engine == "compile":
+        entry = _stored(loaded, engine, _compile(loaded, batch_size, threads), batch_size, threads)
+        run = run_compiled(entry, batch_size, threads)
+    elif engine == "onnxruntime":
+        require_library("onnxruntime")
+        entry = _stored(loaded, engine, _convert_onnx(loaded))
+        run = run_onnxruntime(entry, threads)
+    elif engine == "openvino":
+        require_library("openvino")
+        entry = _stored(loaded, engine, _convert_openvino(loaded))
+        run = run_openvino(entry, threads)
+    else:
+        entry = _stored_int8(loaded, calibration)
+        run = run_openvino(entry, threads)
+    record = read_record(entry) or {}
+    facts = EngineFacts(engine, threads, _note(record), record | {"entry": str(entry)})
+    return Engine(run, loaded.model, size, facts)
+
+
+def identity_of(loaded: LoadedModel, engine: str, **more: Any) -> dict[str, Any]:
+    """All that decides a conversion."""
+    return {
+        "engine": engine,
+        "format": FORMAT,
+        "weights": weights_digest(loaded.model),
+        "size": loaded.preprocessing.size,
+        "versions": versions_of(*_LIBRARIES.get(engine, [])),
+    } | more
+
+
+def _stored(loaded: LoadedModel, engine: str, build: Callable[[Path], Run], *made_for: int) -> Path:
+    identity = identity_of(loaded, engine, made_for=list(made_for))
+    if engine == "compile":
+        flags = " ".join(sorted(cpu_flags()))
+        identity["processor"] = hashlib.sha256(flags.encode()).hexdigest()[:16]
+
+    def build_and_check(folder: Path) -> Mapping[str, Any]:
+        run = _converting(engine, lambda: build(folder))
+        return {"difference": _require_agreement(loaded, run, engine)}
+
+    return stored_or_built(cache_folder(loaded.path), identity, build_and_check)
+
+
+def _compile(loaded: LoadedModel, batch_size: int, threads: int) -> Callable[[Path], Run]:
+    def build(folder: Path) -> Run:
+        with threads_of_torch(threads):
+            folded = fold_batch_norms(loaded.model)
+            write_compiled(folded, loaded.preprocessing.size, batch_size, folder)
+        return run_compiled(folder, batch_size, threads)
+
+    return build
+
+
+def _convert_onnx(loaded: LoadedModel) -> Callable[[Path], Run]:
+    def build(folder: Path) -> Run:
+        write_onnx(fold_batch_norms(loaded.model), loaded.preprocessing.size, folder)
+        return run_onnxruntime(folder, torch.get_num_threads())
+
+    return build
+
+
+def _convert_openvino(loaded: LoadedModel) -> Callable[[Path], Run]:
+    def build(folder: Path) -> Run:
+        model = to_openvino(fold_batch_norms(loaded.model), loaded.preprocessing.size)
+        write_openvino(model, folder)
+        return run_openvino(folder, torch.get_num_threads())
+
+    return build
+
+
+def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
+    """The quantised model: of these calibration images, or the one used last."""
+    for library in ("openvino", "nncf"):
+        require_library(library)
+    folder, bits = cache_folder(loaded.path), weight_bits()
+    preprocessing = loaded.preprocessing
+    common = identity_of(loaded, "openvino-int8", bits=bits, preprocessing=preprocessing.to_dict())
+    if not isinstance(calibration, Calibration):
+        stored = newest_entry(folder, common)
+        if stored is not None:
+            return stored
+        if calibration is None:
+            raise InputError(
+                "openvino-int8 learns the ranges of activations from images like those that will "
+                "be classified: give --calibration, a folder or a recipe"
+            )
+        calibration = calibration()
+    images = calibration
+
+    def build(entry: Path) -> Mapping[str, Any]:
+        def convert() -> None:
+            model = to_openvino(fold_batch_norms(loaded.model), preprocessing.size)
+            write_openvino(quantise(model, images, preprocessing, bits), entry)
+
+        _converting("openvino-int8", convert)
+        return {"calibration_origin": images.origin, "calibration_images": len(images.crops)}
+
+    return stored_or_built(folder, common | {"calibration": images.digest}, build)
+
+
+def _converting(engine: str, convert: Callable[[], Result]) -> Result:
+    try:
+        return convert()
+    except (InputError, RunFailedError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the converters raise whatever they like
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RunFailedError(
+            f"the model can't be converted for {engine} ({first}); take another --engine"
+        ) from error
+
+
+def _require_agreement(loaded: LoadedModel, run: Run, engine: str) -> float:
+    """The largest difference to the network, over its largest logit, on three random images."""
+    size = loaded.preprocessing.size
+    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        expected, found = loaded.model.eval()(images), run(images)
+    difference = float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-9))
+    if expected.isfinite().all() and not difference <= FLOAT32_TOLERANCE:
+        raise RunFailedError(
+            f"{engine} computes something else than the model (difference {difference:.1e}, "
+            f"tolerance {FLOAT32_TOLERANCE:.0e}); take another --engine"
+        )
+    return difference
+
+
+def _note(record: Mapping[str, Any]) -> str:
+    if "calibration_origin" not in record:
+        return ""
+    images = count_of(record["calibration_images"], "image")
+    said = f"8-bit, calibrated with {images} of {record['calibration_origin']}"
+    if "accuracy" not in record:
+        return (
+            f"{said}; its loss of accuracy is not measured yet: "
+            "xception evaluate MODEL DATA --engine openvino-int8"
+        )
+    found = record["accuracy"]
+    return (
+        f"{said}; top-1 on {count_of(found['images'], 'image')} of {found['data']}: "
+        f"{found['top1']:.4f}, float32 {found['float32_top1']:.4f}"
+    )

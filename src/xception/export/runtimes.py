@@ -1,0 +1,93 @@
+"""The engines themselves: each function gives a call from images to logits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xception.export.conversion import COMPILED_FILE, INPUT, ONNX_FILE, OPENVINO_FILE
+from xception.export.engine import Run
+from xception.export.extras import require_library
+
+
+def run_torch(folded: nn.Module, threads: int) -> Run:
+    """PyTorch without a compiler, channels_last.
+
+    Args:
+        folded: A network without BatchNorms; it is changed to channels_last.
+        threads: How many.
+    """
+    folded = folded.to(memory_format=torch.channels_last)
+
+    def run(images: Tensor) -> Tensor:
+        with threads_of_torch(threads):
+            logits: Tensor = folded(images.contiguous(memory_format=torch.channels_last))
+            return logits
+
+    return run
+
+
+def run_compiled(folder: Path, batch_size: int, threads: int) -> Run:
+    """What ``write_compiled`` stored: code for one batch size; smaller batches are filled up."""
+    compiled: Any = torch._inductor.aoti_load_package(str(folder / COMPILED_FILE))
+
+    def run(images: Tensor) -> Tensor:
+        with threads_of_torch(threads):
+            return torch.cat([_filled(part) for part in images.split(batch_size)])
+
+    def _filled(part: Tensor) -> Tensor:
+        whole = F.pad(part, (0, 0, 0, 0, 0, 0, 0, batch_size - len(part)))
+        logits: Tensor = compiled(whole.contiguous(memory_format=torch.channels_last))
+        return logits[: len(part)]
+
+    return run
+
+
+def run_onnxruntime(folder: Path, threads: int) -> Run:
+    """ONNX Runtime on the CPU.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    runtime = require_library("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(
+        str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda images: torch.from_numpy(
+        session.run(None, {INPUT: images.contiguous().numpy()})[0]
+    )
+
+
+def run_openvino(folder: Path, threads: int) -> Run:
+    """OpenVINO on the CPU, float32 where the file is: its default would be bfloat16 where it can.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    openvino = require_library("openvino")
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,  # one batch at a time, on all threads
+        "ENABLE_CPU_PINNING": False,  # others use the cores too
+    }
+    compiled = openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", settings)
+    return lambda images: torch.from_numpy(compiled(images.contiguous().numpy())[0].copy())
+
+
+@contextmanager
+def threads_of_torch(threads: int) -> Iterator[None]:
+    """Sets PyTorch's number of threads as long as the block lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
