@@ -1,6 +1,8 @@
 """Training from shards: the same batches however many processes read them."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,7 +76,37 @@ def test_shards_give_the_same_batches_on_any_number_of_processes(shards):
     compare(whole, steps(shards, 3, until=12) + steps(shards, 2, seen=12, until=24))
 
 
-@pytest.mark.slow  # forks: in a process in which hundreds of tests have run, a worker once crashed
+SCRIPT = """
+import sys
+from xception.data.catalog import open_source
+from xception.data.loading import EvaluationLoader, TrainingLoader
+from xception.data.preprocessing import Preprocessing
+from xception.data.transforms import TrainingTransform
+
+print("script")
+source = open_source(sys.argv[1], "train")
+source[0]  # ArrayRecord's threads start here, before the loader processes
+loader = TrainingLoader(source, TrainingTransform(size=16), batch_size=5, num_workers=1)
+print(sum(len(batch.indices) for batch in loader))
+loader.close()
+loader = EvaluationLoader(source, Preprocessing(size=16), batch_size=4, num_workers=1)
+print(sorted(index for batch in loader for index in batch.indices.tolist()))
+"""
+
+
+def test_a_script_without_a_main_guard_is_run_once(shards, tmp_path):
+    """Loader processes of shards are spawned; Python would run the script again in each."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ran = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(shards)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout.splitlines() == ["script", "10", str(list(range(11)))]
+    assert "Error" not in ran.stderr
+
+
 def test_shards_give_the_same_batches_with_loader_processes(shards):
     compare(steps(shards, 1, until=24), steps(shards, 1, until=24, workers=2))
 

@@ -1,8 +1,8 @@
 """Loaders: the batches of one process, in the run's order, with any number of loader processes."""
 
 import logging
-import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,10 @@ from xception.data.batches import Batch, EvaluationBatches, TrainingBatches
 from xception.data.crop_decoding import Decoding
 from xception.data.order import micro_batch, place
 from xception.data.preprocessing import Preprocessing
+from xception.data.shared_arrays import SharedArrays, start_method
 from xception.data.sources import AnySource
 from xception.data.transforms import TrainingTransform
-from xception.data.worker_process import settle_worker, signals_held
+from xception.data.worker_process import script_left_out, settle_worker, signals_held
 from xception.errors import InputError, count_of
 
 __all__ = ["Batch", "EvaluationLoader", "TrainingLoader"]
@@ -252,19 +253,26 @@ class _Plan:
 
 
 def _data_loader(
-    batches: Dataset[Batch], plan: _Plan, num_workers: int, *, persistent: bool, pin_memory: bool
+    batches: TrainingBatches | EvaluationBatches,
+    plan: _Plan,
+    num_workers: int,
+    *,
+    persistent: bool,
+    pin_memory: bool,
 ) -> DataLoader[Batch]:
     """PyTorch's loader, reduced to what it is needed for: processes that fetch by key."""
+    method = start_method(batches.source) if num_workers else None
+    copied = num_workers > 0 and method != "fork"
+    dataset: Dataset[Batch] = SharedArrays(batches) if copied else batches
     return DataLoader(
-        batches,
+        dataset,
         batch_size=None,  # a key is a whole batch
         sampler=plan,
         collate_fn=_unchanged,
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=pin_memory,
-        # Forked processes share the index and the cached images; others would copy them.
-        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
+        multiprocessing_context=method,
         worker_init_fn=settle_worker,
         # Its own generator: a loader must not draw from the global one, which belongs to the model.
         generator=torch.Generator(),
@@ -273,7 +281,8 @@ def _data_loader(
 
 def _fetch(loader: DataLoader[Batch]) -> Iterator[Batch]:
     """The batches of one iteration; pinning turns tuples into lists, and this turns them back."""
-    with signals_held():
+    own = isinstance(loader.dataset, SharedArrays) and not loader.dataset.from_script
+    with signals_held(), script_left_out() if own else nullcontext():
         batches = iter(loader)
     for batch in batches:
         yield batch._replace(skipped=[(index, reason) for index, reason in batch.skipped])

@@ -108,7 +108,13 @@ class ShardImages:
     Args:
         records: The records.
         rows: Which of them; all by default.
+
+    Attributes:
+        forkable: False: ArrayRecord has threads of its own, which no fork takes along. A loader
+            process that was forked while they worked has crashed.
     """
+
+    forkable = False
 
     def __init__(self, records: ShardRecords, rows: np.ndarray | None = None) -> None:
         self.records, self.rows = records, rows

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 _HELD = {signal.SIGINT, signal.SIGTERM}
 
@@ -29,6 +29,22 @@ def signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def script_left_out() -> Iterator[None]:
+    """Keeps processes that are spawned meanwhile from running the user's script once more.
+
+    Python imports the main script in every spawned process, for the classes that it may define; a
+    script without ``if __name__ == "__main__":`` would train in each of them. What is handed to
+    such a process must not come from that script.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")  # of no file, so there is nothing to import
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def settle_worker(worker: int) -> None:
