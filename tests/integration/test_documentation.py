@@ -134,7 +134,8 @@ def test_examples_in_docstrings_are_code_not_quotations(site):
 def _commands():
     for page in sorted(DOCS.rglob("*.md")):
         blocks = re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-        for line in "\n".join(blocks).splitlines():
+        whole = re.sub(r"\s*\\\n\s*", " ", "\n".join(blocks))  # a command over several lines
+        for line in whole.splitlines():
             if line.startswith("xception "):
                 yield pytest.param(re.split(r"\s+#", line)[0], id=f"{page.stem}: {line[:60]}")
 

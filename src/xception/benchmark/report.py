@@ -45,7 +45,7 @@ def cells(row: Row) -> list[str]:
 def conditions_sentence(work: Work, machine: Machine, rounds: int) -> str:
     """What was measured, in one paragraph."""
     what = {
-        "train": "training step (forward, cross-entropy, backward, SGD with momentum)",
+        "train": "training step (forward, cross-entropy, backward, SGD with momentum and weight decay)",
         "infer": "inference (logits in evaluation mode)",
     }[work.kind]
     return (
@@ -79,9 +79,10 @@ def markdown(rows: Sequence[Row], work: Work, machine: Machine, conditions: dict
 
 
 def result_path(folder: Path, work: Work, conditions: dict[str, Any]) -> Path:
-    """``<what>-<hardware>-<date>.md`` in a folder."""
+    """``<what>-<device>-<dtype>-<hardware>-<date>.md`` in a folder."""
     hardware = re.sub(r"[^a-z0-9]+", "-", conditions["hardware_name"].lower()).strip("-")
-    return folder / f"{work.kind}-{hardware}-{conditions['date']}.md"
+    what = f"{work.kind}-{work.device}-{work.dtype}"
+    return folder / f"{what}-{hardware}-{conditions['date']}.md"
 
 
 def draw(rows: Sequence[Row], work: Work, path: Path) -> None:

@@ -21,8 +21,8 @@ class Work:
     """What every contender does.
 
     Attributes:
-        kind: "train": forward, cross-entropy, backward, SGD with momentum; "infer": the logits in
-            evaluation mode.
+        kind: "train": forward, cross-entropy, backward, SGD with momentum and weight decay;
+            "infer": the logits in evaluation mode.
         batch_size: Images.
         image_size: Their height and width, pixels.
         dtype: A name of ``DTYPES``. Training in half precision is autocast with float32 weights;
@@ -107,7 +107,7 @@ def _training(
         work,
         lambda shadow, pixels: F.cross_entropy(shadow(pixels), labels.to("meta")).backward(),
     )
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-5)
     scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
     forward = torch.compile(network) if "compile" in contender.words else network
 

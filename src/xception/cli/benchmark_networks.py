@@ -179,6 +179,6 @@ def _parse(verb: str, arguments: Sequence[str]) -> "Namespace":
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
     add("--json", type=str, help="File to write all figures to.")
     add("--plot", type=str, help="Picture to write: .svg, .png or .pdf.")
-    add("--save", type=str, help="Folder to write <what>-<hardware>-<date>.md to.")
+    add("--save", type=str, help="Folder to write <what>-<device>-<dtype>-<hardware>-<date>.md to.")
     add("--hardware", type=str, help="The hardware's name in that file; by default as it says.")
     return parse(parser, arguments)
