@@ -45,7 +45,7 @@ def cells(row: Row) -> list[str]:
 def conditions_sentence(work: Work, machine: Machine, rounds: int) -> str:
     """What was measured, in one paragraph."""
     what = {
-        "train": "training step (forward, cross-entropy, backward, SGD with momentum and weight decay)",
+        "train": "training step (forward, cross-entropy, backward, SGD: momentum, weight decay)",
         "infer": "inference (logits in evaluation mode)",
     }[work.kind]
     return (

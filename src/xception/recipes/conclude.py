@@ -16,7 +16,7 @@ from xception.inference import (
 )
 from xception.recipes.load import Recipe
 from xception.training.environment import commit, hardware, peak_memory_bytes, versions
-from xception.training.fit import Trained
+from xception.training.fit import Finished
 from xception.training.report import write_report
 from xception.training.run_directory import RunDirectory
 from xception.training.validation import MeanAveragePrecision
@@ -24,7 +24,7 @@ from xception.weights.files import save_model
 from xception.weights.reading import locate
 
 
-def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started: float) -> None:
+def conclude(recipe: Recipe, trained: Finished, directory: RunDirectory, started: float) -> None:
     """Writes ``model.safetensors``, evaluates it, writes ``summary.json`` and ``report.html``.
 
     Args:
@@ -42,7 +42,7 @@ def conclude(recipe: Recipe, trained: Trained, directory: RunDirectory, started:
         preprocessing=data.preprocessing,
         provenance={
             "recipe": recipe.name,
-            "step": trained.trainer.global_step,
+            "step": trained.steps,
             "weights": "raw" if run.polyak_decay is None else "polyak",
             "commit": commit(),
             **started_from(recipe),
@@ -96,12 +96,12 @@ def started_from(recipe: Recipe) -> dict[str, Any]:
 
 
 def summarize(
-    recipe: Recipe, trained: Trained, found: Evaluation | MapEvaluation, started: float
+    recipe: Recipe, trained: Finished, found: Evaluation | MapEvaluation, started: float
 ) -> dict[str, Any]:
     """The content of ``summary.json``."""
     run = trained.run
-    samples = trained.trainer.global_step * run.data.batch_size
-    seconds = trained.metrics.elapsed()
+    samples = trained.steps * run.data.batch_size
+    seconds = trained.seconds
     whole = found if isinstance(found, Evaluation) else None
     kept = found if whole is None else whole.without_blacklisted()
     return {
@@ -113,13 +113,14 @@ def summarize(
             None if whole is None or whole.blacklisted is None else whole.figures()
         ),
         "training": {
-            "epochs": trained.trainer.current_epoch,
-            "steps": trained.trainer.global_step,
+            "epochs": trained.epochs,
+            "steps": trained.steps,
             "samples": samples,
             "train_images": len(run.data.train_source),
             "seconds": round(seconds, 2),
             "images_per_second": round(samples / max(seconds, 1e-9), 2),
             "unreadable": trained.unreadable,
+            **trained.details,
         },
         "seconds_of_this_process": round(time.time() - started, 2),
         "peak_memory_bytes": peak_memory_bytes(),

@@ -258,6 +258,10 @@ def run_recipe(
         checkpoint_every_steps=recipe.keys["training"]["checkpoint_every_steps"],
         total_steps=classifier.total_samples // data.batch_size,
     )
+    if recipe.keys["asynchronous"]["workers"]:
+        from xception.recipes.asynchronous import train_asynchronously
+
+        return train_asynchronously(recipe, run, resume, overwrite, started, trainer is not None)
     prepared = prepare(run, trainer_arguments(recipe.group("trainer")) | (trainer or {}))
     data.check_loaders(prepared.trainer)
     if is_first_process():
@@ -275,7 +279,7 @@ def run_recipe(
     if trained.trainer.is_global_zero:
         from xception.recipes.conclude import conclude
 
-        conclude(recipe, trained, run_directory, started)
+        conclude(recipe, trained.finished(), run_directory, started)
     return run_directory
 
 

@@ -146,6 +146,7 @@ def recipe_parser(names: dict[str, str], prog: str = "xception train") -> Argume
     from lightning.pytorch import Trainer
 
     from xception.data.module import ImageData
+    from xception.distributed.settings import AsynchronousKeys
 
     parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
     parser.add_argument(
@@ -187,6 +188,7 @@ def recipe_parser(names: dict[str, str], prog: str = "xception train") -> Argume
     parser.add_class_arguments(MapKeys, "map")
     parser.add_class_arguments(PolyakKeys, "polyak")
     parser.add_class_arguments(TrainingKeys, "training")
+    parser.add_class_arguments(AsynchronousKeys, "asynchronous")
     parser.add_class_arguments(Trainer, "trainer", skip={"default_root_dir"})
     return parser
 

@@ -16,7 +16,7 @@ from xception.data.preprocessing import Preprocessing
 from xception.errors import RunFailedError
 from xception.training.losses import Loss
 from xception.training.optimizers import Groups, set_learning_rate
-from xception.training.schedules import Position, Schedule
+from xception.training.schedules import LearningRate, Schedule
 from xception.training.validation import MeanAveragePrecision, TopAccuracy
 
 
@@ -67,8 +67,10 @@ class Classifier(pl.LightningModule):
         self.loss = loss
         self.build_optimizer = build_optimizer
         self.groups = parameter_groups
-        self.learning_rate = learning_rate
-        self.schedule = schedule
+        self.current_learning_rate = LearningRate(
+            learning_rate, schedule, batch_size, samples_per_epoch, total_samples
+        )
+        """The learning rate of optimizer step ``step``, counted from 0."""
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.total_samples = total_samples
@@ -86,17 +88,6 @@ class Classifier(pl.LightningModule):
         """The recipe's optimizer; the schedule is applied before every batch instead."""
         optimizer: torch.optim.Optimizer = self.build_optimizer(self.groups)
         return optimizer
-
-    def current_learning_rate(self, step: int) -> float:
-        """The learning rate of optimizer step ``step``, counted from 0."""
-        return self.learning_rate * self.schedule(
-            Position(
-                samples=step * self.batch_size,
-                samples_per_epoch=self.samples_per_epoch,
-                batch_size=self.batch_size,
-                total_samples=self.total_samples,
-            )
-        )
 
     def _place_loader(self) -> None:
         """The order of the samples follows from the step alone, whatever Lightning has restored."""
@@ -119,7 +110,16 @@ class Classifier(pl.LightningModule):
         set_learning_rate(optimizer, self.current_learning_rate(self.trainer.global_step))
         batches_seen = self.trainer.global_step * self.trainer.accumulate_grad_batches
         batches_seen += batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(hash((self.seed, batches_seen, self.global_rank)) & (2**63 - 1))
+        self.seed_batch(batches_seen)
+
+    def seed_batch(self, batch: int) -> None:
+        """Sets the random numbers of a batch, by its number in the run and the process's rank."""
+        torch.manual_seed(hash((self.seed, batch, self.global_rank)) & (2**63 - 1))
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """The loss of one batch, a scalar."""
+        wanted = batch.labels if batch.targets is None else batch.targets
+        return self.loss(self(batch.images), wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch.
@@ -127,8 +127,7 @@ class Classifier(pl.LightningModule):
         Raises:
             RunFailedError: The loss is NaN or infinite.
         """
-        wanted = batch.labels if batch.targets is None else batch.targets
-        loss = self.loss(self(batch.images), wanted)
+        loss = self.batch_loss(batch)
         if not math.isfinite(loss.item()):
             rate = self.current_learning_rate(self.trainer.global_step)
             raise RunFailedError(

@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,32 @@ class Trained:
     def unreadable(self) -> list[str]:
         """The training images of this process that could not be read, with the reasons."""
         return [reason for _, reason in sorted(self.run.data.unreadable.items())]
+
+    def finished(self) -> "Finished":
+        """What is told of it."""
+        steps, epochs = self.trainer.global_step, self.trainer.current_epoch
+        return Finished(self.run, steps, epochs, self.metrics.elapsed(), self.unreadable)
+
+
+@dataclass
+class Finished:
+    """What is told of a finished training, whichever loop did it.
+
+    Attributes:
+        run: What was trained; the model holds the averaged weights where there are any.
+        steps: Optimizer steps.
+        epochs: Epochs begun.
+        seconds: Of training, interruptions not counted.
+        unreadable: Training images that could not be read, with the reasons.
+        details: More for ``summary.json``, below ``training``.
+    """
+
+    run: Run
+    steps: int
+    epochs: int
+    seconds: float
+    unreadable: list[str]
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -31,6 +31,36 @@ class Position:
 Schedule = Callable[[Position], float]  # the factor on the optimizer's learning rate, ≥ 0
 
 
+@dataclass(frozen=True)
+class LearningRate:
+    """The learning rate of each optimizer step.
+
+    Attributes:
+        initial: Already scaled to the batch.
+        schedule: The factor on it.
+        batch_size: Images per optimizer step, over all devices.
+        samples_per_epoch: Images in an epoch.
+        total_samples: Images in the whole run.
+    """
+
+    initial: float
+    schedule: Schedule
+    batch_size: int
+    samples_per_epoch: int
+    total_samples: int
+
+    def __call__(self, step: int) -> float:
+        """The rate of step ``step``, counted from 0."""
+        return self.initial * self.schedule(
+            Position(
+                samples=step * self.batch_size,
+                samples_per_epoch=self.samples_per_epoch,
+                batch_size=self.batch_size,
+                total_samples=self.total_samples,
+            )
+        )
+
+
 def constant() -> Schedule:
     """The learning rate never changes."""
     return lambda position: 1.0

@@ -1,0 +1,169 @@
+"""What an asynchronous run writes down: ``metrics.csv`` and snapshots, like a synchronous one.
+
+Rows and snapshots belong to exact numbers of updates: the coordinator holds further ones back until
+all servers stand there. A snapshot knows how many rows were written before it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xception.errors import InputError, RunFailedError
+from xception.training.checkpoints import LAST, PREVIOUS, AtomicCheckpointIO, name_again
+from xception.training.metrics_file import COLUMNS, cut_rows
+
+FORMAT = 1
+
+
+class Record:
+    """The rows of a run.
+
+    Args:
+        path: ``metrics.csv``.
+        every_steps: Updates between two rows of training figures.
+        learning_rate: Of the n-th update, from 0.
+        batch_size: Images in an update.
+        steps_per_epoch: Updates in an epoch.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        every_steps: int,
+        *,
+        learning_rate: Callable[[int], float],
+        batch_size: int,
+        steps_per_epoch: int,
+    ) -> None:
+        self.path = path
+        self.every_steps = max(1, every_steps)
+        self.learning_rate = learning_rate
+        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.rows = 0
+        self._loss_sum, self._loss_count = 0.0, 0
+        self._elapsed_before = 0.0
+        self._started = self._window_started = time.monotonic()
+        self._window_step = 0
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, interruptions not counted."""
+        return self._elapsed_before + time.monotonic() - self._started
+
+    def begin(self) -> None:
+        """Cuts the file back to where the run stands, and starts the clock."""
+        self._started = self._window_started = time.monotonic()
+        cut_rows(self.path, self.rows)
+
+    def add_loss(self, loss: float, step: int) -> None:
+        """Counts a completed update; writes a row when it is time.
+
+        Args:
+            loss: Of its batch.
+            step: Completed updates, this one included.
+        """
+        self._loss_sum += loss
+        self._loss_count += 1
+        if step % self.every_steps:
+            return
+        now = time.monotonic()
+        images = (step - self._window_step) * self.batch_size
+        speed = images / max(now - self._window_started, 1e-9)
+        self.add_row(
+            step,
+            {
+                "train_loss": self._loss_sum / self._loss_count,
+                "images_per_second": round(speed, 2),
+            },
+        )
+        self._loss_sum, self._loss_count = 0.0, 0
+        self._window_started, self._window_step = now, step
+
+    def add_row(self, step: int, figures: Mapping[str, float]) -> None:
+        """Appends a row, and flushes it to the device."""
+        row: dict[str, Any] = {
+            "epoch": max(step - 1, 0) // self.steps_per_epoch,
+            "step": step,
+            "samples": step * self.batch_size,
+            "learning_rate": self.learning_rate(max(step - 1, 0)),
+            "elapsed_seconds": round(self.elapsed(), 3),
+            **figures,
+        }
+        cells = ("" if row.get(name) is None else repr(row[name]) for name in COLUMNS)
+        self.rows += 1
+        with self.path.open("a") as file:
+            file.write(",".join(cells) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def snapshot(self) -> dict[str, Any]:
+        """Rows so far, and the open window's sums."""
+        return {
+            "rows": self.rows,
+            "loss_sum": self._loss_sum,
+            "loss_count": self._loss_count,
+            "elapsed_seconds": self.elapsed(),
+        }
+
+    def restore(self, state: dict[str, Any], step: int) -> None:
+        """Takes a snapshot back, of a run with ``step`` updates; the file is cut back to it."""
+        self.rows = state["rows"]
+        self._loss_sum, self._loss_count = state["loss_sum"], state["loss_count"]
+        self._elapsed_before = state["elapsed_seconds"]
+        self._window_step = step
+        self.begin()
+
+
+class Unreadable:
+    """The training images that could not be read, up to a limit.
+
+    Args:
+        limit: ``data.max_unreadable``.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.found: dict[int, str] = {}
+
+    def add(self, skipped: tuple[tuple[int, str], ...], *, is_empty: bool) -> None:
+        """Counts what a worker met.
+
+        Raises:
+            InputError: There are too many.
+        """
+        for index, reason in skipped:
+            self.found.setdefault(index, reason)
+        if self.found and (is_empty or len(self.found) > self.limit):
+            first = next(iter(self.found.values()))
+            raise InputError(
+                f"{len(self.found)} training images can't be read, the first is {first}; the limit "
+                f"is data.max_unreadable = {self.limit}: repair or remove them, or raise it"
+            )
+
+
+def write_snapshot(directory: Path, state: dict[str, Any]) -> None:
+    """Writes ``last.ckpt``, whole or not at all; the one before it becomes ``previous.ckpt``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / LAST).exists():
+        name_again(directory / LAST, directory / PREVIOUS)
+    try:
+        AtomicCheckpointIO().save_checkpoint({"asynchronous": FORMAT, **state}, directory / LAST)
+    except (OSError, RuntimeError) as error:
+        raise RunFailedError(f"{directory / LAST} can't be written: {error}") from None
+
+
+def read_snapshot(path: Path) -> dict[str, Any]:
+    """Reads one back.
+
+    Raises:
+        InputError: It is a checkpoint of something else.
+    """
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if state.get("asynchronous") != FORMAT:
+        raise InputError(
+            f"{path} is no snapshot of an asynchronous run; start another with --output"
+        )
+    return state

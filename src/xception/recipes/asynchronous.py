@@ -1,0 +1,195 @@
+"""A recipe with ``asynchronous.workers``: the same run through parameter servers (section 4.3)."""
+
+import inspect
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from xception.distributed.asynchronous import AsynchronousRun, training_batches
+from xception.distributed.gradient_worker import GradientWorker
+from xception.distributed.layout import Values
+from xception.distributed.settings import AsynchronousKeys
+from xception.distributed.simulator import Inline, SimulatedCluster, jittered
+from xception.errors import InputError, RunFailedError
+from xception.recipes.conclude import conclude
+from xception.recipes.load import Recipe
+from xception.training.checkpoints import newest_checkpoint
+from xception.training.fit import Finished, Run
+from xception.training.interruption import RunInterrupted
+from xception.training.run_directory import RunDirectory
+
+_READ_KEYS = {
+    "max_epochs",
+    "max_steps",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "log_every_n_steps",
+    "enable_progress_bar",
+    "accelerator",
+}
+
+
+def train_asynchronously(
+    recipe: Recipe, run: Run, resume: bool, overwrite: bool, started: float, launched: bool
+) -> RunDirectory:
+    """Trains with asynchronous workers and describes the result as synchronous training does.
+
+    Args:
+        recipe: What to do.
+        run: What is trained, on what, and where the results go.
+        resume: Go on with the run in its directory.
+        overwrite: Replace the run in it.
+        started: When this process began, seconds since the epoch.
+        launched: Whether a launcher has started this process as one of several.
+
+    Raises:
+        InputError: A key that this training can't follow, or fewer resources than asked for.
+        RunFailedError: The gradients are not finite, or too many processes died.
+        RunInterrupted: A signal came; the state is saved.
+    """
+    from xception.recipes.run import _announce
+
+    keys = AsynchronousKeys(**recipe.group("asynchronous"))
+    _refuse_what_is_not_followed(recipe, launched)
+    asynchronous = AsynchronousRun(
+        run,
+        keys,
+        log_every_steps=recipe.keys["trainer"]["log_every_n_steps"] or 50,
+        is_evaluated=evaluation_steps(recipe.group("trainer"), run.data.steps_per_epoch),
+    )
+    execute = _simulated if keys.engine == "simulator" else partial(_on_ray, recipe)
+
+    def begin() -> bool:
+        """Claims the directory; says whether there is a snapshot to go on from."""
+        run.directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
+        checkpoint = newest_checkpoint(run.directory.checkpoints) if resume else None
+        _announce(recipe, run.classifier, run.directory, checkpoint)
+        return checkpoint is not None
+
+    try:
+        average = execute(asynchronous, begin)
+    except RunFailedError as error:
+        raise RunFailedError(
+            f"{error}; go on with --resume, or lower optimizer.learning_rate"
+        ) from None
+    asynchronous.layout.write(average)
+    steps, per_epoch = run.total_steps, run.data.steps_per_epoch
+    finished = Finished(
+        run=run,
+        steps=steps,
+        epochs=-(-steps // per_epoch),
+        seconds=asynchronous.record.elapsed(),
+        unreadable=[reason for _, reason in sorted(asynchronous.unreadable.found.items())],
+        details={"asynchronous": asynchronous.describe()},
+    )
+    conclude(recipe, finished, run.directory, started)
+    return run.directory
+
+
+def build_run(recipe: Recipe) -> tuple[Any, Any]:
+    """The classifier and the data of a recipe: what a worker process needs."""
+    from xception.recipes.run import build_classifier, build_data, build_model
+
+    data = build_data(recipe)
+    return build_classifier(recipe, data, build_model(recipe, data)), data
+
+
+def _simulated(run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
+    keys = run.keys
+    worker = GradientWorker(
+        run.run.classifier, training_batches(run.run.data), run.layout, keys.gradient_precision
+    )
+    durations = jittered(keys.jitter, run.run.classifier.seed)
+    cluster = SimulatedCluster(run.servers(), worker, durations)
+    run.begin(cluster, resume=begin())
+    with _signals(run):
+        return run.drive(cluster, range(keys.workers), Inline())
+
+
+def _on_ray(recipe: Recipe, run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
+    raise InputError(
+        "asynchronous.engine: ray is not built yet; asynchronous.engine: simulator runs workers "
+        "and servers in one process"
+    )
+
+
+@contextmanager
+def _signals(run: AsynchronousRun) -> Iterator[None]:
+    """The first signal saves and stops the run; the second stops it at once."""
+
+    def receive(number: int, frame: Any) -> None:
+        if run.interrupted_by:
+            raise RunInterrupted(number, run.saved_step)
+        run.interrupt(number)
+
+    names = ("SIGINT", "SIGTERM", "SIGUSR1")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    handlers = {number: signal.signal(number, receive) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _refuse_what_is_not_followed(recipe: Recipe, launched: bool) -> None:
+    if launched or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(
+            "asynchronous training starts its own workers (asynchronous.workers): leave --launcher "
+            "and torchrun out"
+        )
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(Trainer).parameters.items()
+    }
+    for name, value in recipe.group("trainer").items():
+        if name in _READ_KEYS or value in (defaults.get(name), None):
+            continue
+        if (name, value) in (("accumulate_grad_batches", 1), ("precision", "32-true")):
+            continue
+        raise InputError(
+            f"trainer.{name} is {value!r}, which asynchronous training does not follow; leave it "
+            "out, or set asynchronous.workers to 0"
+        )
+    if recipe.keys["trainer"]["accelerator"] not in ("auto", "cpu"):
+        raise InputError(
+            "trainer.accelerator does not count with asynchronous workers; give them GPUs with "
+            "asynchronous.gpus_per_worker"
+        )
+
+
+def evaluation_steps(trainer: dict[str, Any], steps_per_epoch: int) -> Callable[[int], bool]:
+    """When Lightning would validate: whether it would after so many steps.
+
+    Args:
+        trainer: ``val_check_interval`` and ``check_val_every_n_epoch``.
+        steps_per_epoch: Optimizer steps in an epoch.
+
+    Example:
+        >>> keys = {"val_check_interval": None, "check_val_every_n_epoch": 2}
+        >>> [step for step in range(1, 13) if evaluation_steps(keys, 3)(step)]
+        [6, 12]
+    """
+    interval, epochs = trainer["val_check_interval"], trainer["check_val_every_n_epoch"]
+    if interval is None:
+        interval = 1.0
+    if isinstance(interval, str):
+        raise InputError("trainer.val_check_interval must be a number of steps here, not a time")
+    if epochs is None:
+        if isinstance(interval, float):
+            raise InputError(
+                "trainer.val_check_interval must be a number of steps where "
+                "trainer.check_val_every_n_epoch is null"
+            )
+        return lambda step: step > 0 and step % interval == 0
+    every = interval if isinstance(interval, int) else max(1, int(steps_per_epoch * interval))
+
+    def is_evaluated(step: int) -> bool:
+        epoch, batch = divmod(step - 1, steps_per_epoch)
+        return step > 0 and (batch + 1) % every == 0 and (epoch + 1) % epochs == 0
+
+    return is_evaluated
