@@ -46,8 +46,8 @@ def train(output, *more):
 def by_hand():
     """Weights, averaged weights and training losses of the same run in plain PyTorch."""
     from xception.data.loading import TrainingLoader
+    from xception.recipes.build import build_classifier, build_data, build_model
     from xception.recipes.load import load_recipe
-    from xception.recipes.run import build_classifier, build_data, build_model
     from xception.training.optimizers import set_learning_rate
     from xception.training.polyak import PolyakAverage
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from xception.errors import InputError
+from xception.recipes.build import build_data, build_model
 from xception.recipes.load import load_recipe
-from xception.recipes.run import build_data, build_model, run_recipe
+from xception.recipes.run import run_recipe
 from xception.training.interruption import RunInterrupted
 
 DRIVER = Path(__file__).with_name("kill_driver.py")

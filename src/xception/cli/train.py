@@ -118,8 +118,9 @@ def train(
         The exit code.
     """
     from xception.cli.results import print_results, report_unreadable
+    from xception.recipes.announcement import is_first_process
     from xception.recipes.load import load_recipe
-    from xception.recipes.run import is_first_process, run_recipe
+    from xception.recipes.run import run_recipe
     from xception.training.interruption import RunInterrupted
     from xception.training.run_directory import RunDirectory
 

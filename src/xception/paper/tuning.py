@@ -226,7 +226,7 @@ def _claim(search: Search) -> None:
             f"{output} holds something else than a search; name another directory with --output"
         )
     else:
-        from xception.recipes.run import build_classifier, build_data, build_model
+        from xception.recipes.build import build_classifier, build_data, build_model
 
         for network in search.networks:
             data = build_data(network.recipe)

@@ -16,6 +16,8 @@ from xception.distributed.layout import Values
 from xception.distributed.settings import AsynchronousKeys
 from xception.distributed.simulator import Inline, SimulatedCluster, jittered
 from xception.errors import InputError, RunFailedError
+from xception.recipes.announcement import announce
+from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.conclude import conclude
 from xception.recipes.load import Recipe
 from xception.training.checkpoints import newest_checkpoint
@@ -52,8 +54,6 @@ def train_asynchronously(
         RunFailedError: The gradients are not finite, or too many processes died.
         RunInterrupted: A signal came; the state is saved.
     """
-    from xception.recipes.run import _announce
-
     keys = AsynchronousKeys(**recipe.group("asynchronous"))
     _refuse_what_is_not_followed(recipe, launched)
     asynchronous = AsynchronousRun(
@@ -68,7 +68,7 @@ def train_asynchronously(
         """Claims the directory; says whether there is a snapshot to go on from."""
         run.directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
         checkpoint = newest_checkpoint(run.directory.checkpoints) if resume else None
-        _announce(recipe, run.classifier, run.directory, checkpoint)
+        announce(recipe, run.classifier, run.directory, checkpoint)
         return checkpoint is not None
 
     try:
@@ -93,8 +93,6 @@ def train_asynchronously(
 
 def build_run(recipe: Recipe) -> tuple[Any, Any]:
     """The classifier and the data of a recipe: what a worker process needs."""
-    from xception.recipes.run import build_classifier, build_data, build_model
-
     data = build_data(recipe)
     return build_classifier(recipe, data, build_model(recipe, data)), data
 

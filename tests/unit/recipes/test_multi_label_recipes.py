@@ -8,8 +8,8 @@ from torch import nn
 
 from xception.data.batches import Batch
 from xception.data.targets import ImageTargets, collate_targets
+from xception.recipes.build import total_steps
 from xception.recipes.load import load_recipe
-from xception.recipes.run import total_steps
 from xception.recipes.schema import builders
 from xception.training.schedules import Position
 

@@ -136,7 +136,7 @@ def test_imagenet_recipe_is_the_papers():
 
 
 def test_weight_decay_reaches_convolution_and_dense_weights_only(trees):
-    from xception.recipes.run import build_classifier, build_data, build_model
+    from xception.recipes.build import build_classifier, build_data, build_model
 
     words = ["--data.root", str(trees["imagenet"]), "--data.image_size", "96"]
     recipe = load_recipe("imagenet-xception", [*words, "--data.batch_size", "4"])
@@ -158,7 +158,7 @@ def test_weight_decay_reaches_convolution_and_dense_weights_only(trees):
 def test_finetune_takes_architecture_and_preprocessing_from_the_weights(
     trees, starting_weights, tmp_path
 ):
-    from xception.recipes.run import build_data, build_model
+    from xception.recipes.build import build_data, build_model
     from xception.weights.files import load_model
 
     words = ["--model.weights", str(starting_weights), "--data.root", str(trees["folder"])]
