@@ -1,22 +1,17 @@
 """Loaders: the batches of one process, in the run's order, with any number of loader processes."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
 from xception.data.batches import Batch, EvaluationBatches, TrainingBatches
 from xception.data.crop_decoding import Decoding
+from xception.data.loader_processes import Plan, data_loader, fetched
 from xception.data.order import micro_batch, place
 from xception.data.preprocessing import Preprocessing
-from xception.data.shared_arrays import SharedArrays, start_method
 from xception.data.sources import AnySource
 from xception.data.transforms import TrainingTransform
-from xception.data.worker_process import script_left_out, settle_worker, signals_held
 from xception.errors import InputError, count_of
 
 __all__ = ["Batch", "EvaluationLoader", "TrainingLoader"]
@@ -96,9 +91,9 @@ class TrainingLoader:
         self._batches = TrainingBatches(
             source, transform, seed=seed, attempts=max(1, max_unreadable + 1), decoding=decoding
         )
-        self._plan = _Plan()
+        self._plan = Plan()
         self._build = partial(
-            _data_loader,
+            data_loader,
             self._batches,
             self._plan,
             num_workers,
@@ -132,7 +127,7 @@ class TrainingLoader:
         )
         start = (epoch * self.steps_per_epoch + first) * self.batch_size
         share = self.batch_size // self.accumulation  # samples per micro-batch, all processes
-        for number, batch in enumerate(_fetch(self._loader), start=1):
+        for number, batch in enumerate(fetched(self._loader), start=1):
             self._account(batch)
             self.samples_seen = start + number * share
             yield batch
@@ -216,11 +211,11 @@ class EvaluationLoader:
         self.batch_size = batch_size
         self.world_size = world_size
         self.rank = rank
-        plan = _Plan()
+        plan = Plan()
         plan.keys = self._ranges()
         self._length = len(plan.keys)
         batches = EvaluationBatches(source, preprocessing)
-        self._loader = _data_loader(
+        self._loader = data_loader(
             batches, plan, num_workers, persistent=False, pin_memory=pin_memory
         )
 
@@ -229,7 +224,7 @@ class EvaluationLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from _fetch(self._loader)
+        yield from fetched(self._loader)
 
     def _ranges(self) -> list[range]:
         """For each batch of this process, its images; those past the last one are padding."""
@@ -241,55 +236,6 @@ class EvaluationLoader:
             first = start + self.rank * size
             ranges.append(range(first, first + size))
         return ranges
-
-
-class _Plan:
-    """The keys of the batches to load, set before an iteration; ``DataLoader`` calls it sampler."""
-
-    keys: Iterable[Any] = ()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.keys)
-
-
-def _data_loader(
-    batches: TrainingBatches | EvaluationBatches,
-    plan: _Plan,
-    num_workers: int,
-    *,
-    persistent: bool,
-    pin_memory: bool,
-) -> DataLoader[Batch]:
-    """PyTorch's loader, reduced to what it is needed for: processes that fetch by key."""
-    method = start_method(batches.source) if num_workers else None
-    copied = num_workers > 0 and method != "fork"
-    dataset: Dataset[Batch] = SharedArrays(batches) if copied else batches
-    return DataLoader(
-        dataset,
-        batch_size=None,  # a key is a whole batch
-        sampler=plan,
-        collate_fn=_unchanged,
-        num_workers=num_workers,
-        persistent_workers=persistent and num_workers > 0,
-        pin_memory=pin_memory,
-        multiprocessing_context=method,
-        worker_init_fn=settle_worker,
-        # Its own generator: a loader must not draw from the global one, which belongs to the model.
-        generator=torch.Generator(),
-    )
-
-
-def _fetch(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """The batches of one iteration; pinning turns tuples into lists, and this turns them back."""
-    own = isinstance(loader.dataset, SharedArrays) and not loader.dataset.from_script
-    with signals_held(), script_left_out() if own else nullcontext():
-        batches = iter(loader)
-    for batch in batches:
-        yield batch._replace(skipped=[(index, reason) for index, reason in batch.skipped])
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _check_division(batch_size: int, world_size: int, accumulation: int) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from xception.data.batches import TrainingBatches
 from xception.data.cache import CachedSource
-from xception.data.loading import TrainingLoader, _data_loader, _Plan
+from xception.data.loader_processes import Plan, data_loader
+from xception.data.loading import TrainingLoader
 from xception.data.shared_arrays import SharedArrays, start_method
 from xception.data.sources import ArraySource, FileSource, Subset
 from xception.data.transforms import TrainingTransform
@@ -69,7 +70,7 @@ def test_a_source_that_must_not_be_forked_is_spawned_however_it_is_wrapped():
     assert start_method(Subset(source, [0, 1])) == start_method(CachedSource(source)) == "spawn"
     assert start_method(Subset(numbered(4), [0, 1])) != "spawn"
     batches = TrainingBatches(source, AUGMENT, seed=0, attempts=1)
-    loader = _data_loader(batches, _Plan(), 1, persistent=False, pin_memory=False)
+    loader = data_loader(batches, Plan(), 1, persistent=False, pin_memory=False)
     assert loader.multiprocessing_context.get_start_method() == "spawn"
 
 
