@@ -13,9 +13,8 @@ import time
 
 import torch
 
-from xception.distributed.gradient_worker import PRECISIONS
 from xception.distributed.layout import ShardPlan, Values
-from xception.distributed.shard import ParameterShard, Push, Verdict
+from xception.distributed.shard import PRECISIONS, ParameterShard, Push, Verdict
 from xception.training.optimizers import OPTIMIZERS
 
 NETWORKS = {"jft-xception": 55_600_000, "jft-xception-fc": 115_600_000}

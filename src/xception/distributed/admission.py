@@ -129,8 +129,8 @@ class Coordinator:
     def report(self, lease: Lease, verdicts: list[Verdict]) -> bool:
         """Takes the servers' verdicts on a push; says whether the update is complete.
 
-        What one of them refused goes back to the ledger, and those that have applied it already
-        will know it again.
+        What one of them refused goes back to the ledger. Servers that have applied it already
+        will know it again; until all have, no snapshot is taken.
         """
         for verdict in verdicts:
             if verdict not in (Verdict.APPLIED, Verdict.DUPLICATE):
@@ -143,9 +143,7 @@ class Coordinator:
             self._in_flight.pop(lease.number, None)
             self._refusals.pop(lease.number, None)
             return self.ledger.complete(lease)
-        if not any(verdict in (Verdict.APPLIED, Verdict.DUPLICATE) for verdict in verdicts):
-            self._in_flight.pop(lease.number, None)
-        self._refuse(lease)
+        self._refuse(lease)  # still on its way: a server may have it, whoever computes it next
         return False
 
     def lose(self, worker: int) -> list[Lease]:
@@ -153,7 +151,8 @@ class Coordinator:
         lost = self.ledger.put_back_all_of(worker)
         for lease in lost:
             self._bases.pop(lease.ticket, None)
-        self.counts["lost leases"] += len(lost)
+        if lost:
+            self.counts["lost leases"] += len(lost)
         return lost
 
     def snapshot(self) -> dict[str, Any]:
@@ -163,15 +162,24 @@ class Coordinator:
             "ledger": self.ledger.snapshot(),
             "staleness": dict(self.staleness),
             "counts": dict(self.counts),
+            "bases": dict(self._bases),
+            "refusals": dict(self._refusals),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Takes a snapshot back; every lease that is out is late from now on."""
-        self.ledger.restore(state["ledger"])
+    def restore(self, state: dict[str, Any], *, keep_leases: bool = False) -> None:
+        """Takes a snapshot back.
+
+        Args:
+            state: The snapshot.
+            keep_leases: Whether the workers still have what they had then; if not, every lease
+                that is out is late from now on.
+        """
+        self.ledger.restore(state["ledger"], keep_leases=keep_leases)
         self.staleness, self.counts = Counter(state["staleness"]), Counter(state["counts"])
-        self._bases.clear()
+        self._bases = dict(state["bases"]) if keep_leases else {}
+        self._refusals = Counter(state["refusals"])
         self._in_flight.clear()
-        self._refusals.clear()
+        self.hold_at = None
 
     def _half(self) -> int | None:
         """A batch that a worker died with while pushing: some servers may have it already."""

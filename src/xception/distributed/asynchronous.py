@@ -5,36 +5,34 @@ The cluster is a simulated one (`xception.distributed.simulator`) or one of Ray'
 rows, evaluation, snapshots and what follows a loss are decided here, the same for both.
 """
 
-import logging
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
-import torch
-from lightning.pytorch.utilities import move_data_to_device
+from lightning.pytorch.loggers import Logger
 
 from xception.data.batches import TrainingBatches
 from xception.data.module import ImageData
 from xception.distributed.admission import Coordinator, Decision
+from xception.distributed.averaged_evaluation import AveragedEvaluation
 from xception.distributed.cluster import (
     Cluster,
     Computed,
     Pushed,
     ServersLost,
+    TakesUpWork,
     WorkerLost,
     WorkerReady,
 )
 from xception.distributed.layout import Layout, Values
 from xception.distributed.ledger import LeaseLedger
-from xception.distributed.record import Record, Unreadable, read_snapshot, write_snapshot
+from xception.distributed.record import Record, Unreadable
 from xception.distributed.settings import AsynchronousKeys
 from xception.distributed.shard import ParameterShard
+from xception.distributed.snapshots import Snapshots
 from xception.errors import count_of
-from xception.training.checkpoints import newest_checkpoint
-from xception.training.fit import Run, description
+from xception.training.fit import Run
 from xception.training.interruption import RunInterrupted
-
-log = logging.getLogger(__name__)
 
 
 class AsynchronousRun:
@@ -45,6 +43,7 @@ class AsynchronousRun:
         keys: ``asynchronous.*``.
         log_every_steps: Updates between two rows of ``metrics.csv``.
         is_evaluated: Whether the averaged weights are evaluated after so many updates.
+        loggers: They get the rows of ``metrics.csv`` too.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class AsynchronousRun:
         *,
         log_every_steps: int,
         is_evaluated: Callable[[int], bool],
+        loggers: Sequence[Logger] = (),
     ) -> None:
         keys.check()
         self.run, self.keys = run, keys
@@ -72,15 +72,18 @@ class AsynchronousRun:
             learning_rate=run.classifier.current_learning_rate,
             batch_size=batch,
             steps_per_epoch=per_epoch,
+            loggers=loggers,
         )
+        self.evaluation = AveragedEvaluation(run, self.layout, self.record)
         self.unreadable = Unreadable(run.data.max_unreadable)
-        self.generation = 0
+        self.snapshots = Snapshots(
+            run, self.coordinator, self.record, self.evaluation, self.unreadable
+        )
         self.interrupted_by = 0
         self._losses: dict[int, float] = {}  # of the gradients on their way, by ticket
-        self.saved_step = -1
-        """Updates in the newest snapshot."""
-        self._evaluated_at: int | None = None  # an evaluation that is due or on its way
-        self._evaluation: Future[dict[str, float]] | None = None
+        self._idle: list[int] = []
+        self._waiting: dict[int, Computed] = {}  # workers whose gradient may not be pushed yet
+        self._busy: set[int] = set()  # after a resume: workers that go on where they were
 
     def server_arguments(self, index: int) -> dict[str, Any]:
         """What `ParameterShard` is made with; it can be sent to another process."""
@@ -104,11 +107,19 @@ class AsynchronousRun:
             cluster: With servers as `server_arguments` makes them.
             resume: Whether there is a snapshot.
         """
-        if resume:
-            self.restore(cluster)
-        else:
+        if not resume:
             self.record.begin()
-            self.save(cluster)
+            self.snapshots.save(cluster, self._idle)
+            return
+        takes_up = isinstance(cluster, TakesUpWork)
+        work = self.snapshots.restore(cluster, keep_leases=takes_up)
+        if isinstance(cluster, TakesUpWork) and work is not None:
+            self._idle = list(work["idle"])
+            for worker, computed in cluster.take_up(work["cluster"]).items():
+                if computed is None:
+                    self._busy.add(worker)
+                elif self.coordinator.ledger.holds(computed.lease):
+                    self._waiting[worker] = computed
 
     def describe(self) -> dict[str, Any]:
         """What ``summary.json`` tells of it."""
@@ -141,50 +152,37 @@ class AsynchronousRun:
             RunInterrupted: `interrupt` was called; the state is saved.
             RunFailedError: The gradients are not finite.
         """
-        idle, waiting = sorted(workers), dict[int, Computed]()
-        coordinator = self.coordinator
-        self._begin_evaluation(cluster, executor)
+        for worker in sorted(workers):
+            if worker not in self._busy and worker not in self._waiting:
+                self._set_idle(worker)
+        self.evaluation.begin(cluster.averages, executor)
         while True:
             self._hold()
-            if coordinator.is_still and coordinator.completed == coordinator.hold_at:
+            if self._stands_still():
                 self._stop_here(cluster, executor)
-                if coordinator.ledger.is_finished:
-                    self._finish_evaluation()
+                if self.coordinator.ledger.is_finished:
+                    self.evaluation.finish()
                     return self.layout.join(cluster.averages())
                 self._hold()
-            for worker, computed in sorted(waiting.items()):
-                decision = self._ask(cluster, computed)
-                if decision is not Decision.WAIT:
-                    del waiting[worker]
-                    if decision is not Decision.PUSH:
-                        idle.append(worker)
-            for worker in list(idle):
-                lease = coordinator.lease(worker)
-                if lease is None:
-                    break
-                idle.remove(worker)
-                cluster.compute(worker, lease)
+            for worker, computed in sorted(self._waiting.items()):
+                if self._ask(cluster, computed) is not Decision.WAIT:
+                    del self._waiting[worker]
+                    self._lease(cluster)  # at once: it may have been dropped to free a worker
+            self._lease(cluster)
             event = cluster.next_event()
-            if self._evaluation is not None and self._evaluation.done():
-                self._finish_evaluation()
+            self.evaluation.collect()
             if isinstance(event, Computed):
-                decision = self._ask(cluster, event)
-                if decision is Decision.WAIT:
-                    waiting[event.worker] = event
-                elif decision is not Decision.PUSH:
-                    idle.append(event.worker)
+                if self._ask(cluster, event) is Decision.WAIT:
+                    self._waiting[event.worker] = event
             elif isinstance(event, Pushed):
                 self._complete(event)
-                idle.append(event.worker)
             elif isinstance(event, WorkerReady):
-                coordinator.lose(event.worker)
-                idle.append(event.worker)
+                self._forget(event.worker)
+                self._set_idle(event.worker)
             elif isinstance(event, WorkerLost):
-                self._lose(event, idle, waiting)
+                self._lose(event)
             elif isinstance(event, ServersLost):
                 self._go_back(event, cluster, executor)
-                idle += sorted(waiting)
-                waiting.clear()
 
     def _hold(self) -> None:
         """The next update at which all servers must stand still."""
@@ -196,23 +194,38 @@ class AsynchronousRun:
             self.coordinator.hold_at = next(filter(self._is_stop, following), last)
 
     def _is_stop(self, step: int) -> bool:
-        every = self.run.checkpoint_every_steps
-        saved = step % every == 0 if every else step % self.record.steps_per_epoch == 0
-        return saved or self.is_evaluated(step)
+        every = self.run.checkpoint_every_steps or self.record.steps_per_epoch
+        return step % every == 0 or self.is_evaluated(step)
+
+    def _stands_still(self) -> bool:
+        return self.coordinator.is_still and self.coordinator.completed == self.coordinator.hold_at
 
     def _stop_here(self, cluster: Cluster, executor: Executor) -> None:
         """All servers stand at one version: evaluation, snapshot, perhaps the end."""
         step = self.coordinator.completed
-        self._finish_evaluation()
-        is_new = step != self.saved_step
+        self.evaluation.finish()
+        is_new = step != self.snapshots.step
         if is_new:
-            self._evaluated_at = step if self.is_evaluated(step) else None
-            self.save(cluster)
+            self.evaluation.due_at = step if self.is_evaluated(step) else None
+            self.snapshots.save(cluster, self._idle)
+            self.record.write_staleness(self.coordinator.staleness)
         self.coordinator.hold_at = None
         if self.interrupted_by and not self.coordinator.ledger.is_finished:
             raise RunInterrupted(self.interrupted_by, step)
         if is_new:
-            self._begin_evaluation(cluster, executor)
+            self.evaluation.begin(cluster.averages, executor)
+
+    def _set_idle(self, worker: int) -> None:
+        if worker not in self._idle:
+            self._idle.append(worker)
+
+    def _lease(self, cluster: Cluster) -> None:
+        """Gives a batch to every idle worker, as long as there are any."""
+        while self._idle:
+            lease = self.coordinator.lease(self._idle[0])
+            if lease is None:
+                return
+            cluster.compute(self._idle.pop(0), lease)
 
     def _ask(self, cluster: Cluster, computed: Computed) -> Decision:
         report = computed.report
@@ -221,106 +234,57 @@ class AsynchronousRun:
         if decision is Decision.PUSH:
             self._losses[computed.lease.ticket] = report.loss
             cluster.push(computed.worker, computed.lease)
+        elif decision is not Decision.WAIT:
+            self._set_idle(computed.worker)
         return decision
 
     def _complete(self, event: Pushed) -> None:
         loss = self._losses.pop(event.lease.ticket, 0.0)
         if self.coordinator.report(event.lease, event.verdicts):
             self.record.add_loss(loss, self.coordinator.completed)
+        self._set_idle(event.worker)
 
-    def _lose(self, event: WorkerLost, idle: list[int], waiting: dict[int, Computed]) -> None:
-        lost = self.coordinator.lose(event.worker)
-        waiting.pop(event.worker, None)
-        if event.worker in idle:
-            idle.remove(event.worker)
+    def _forget(self, worker: int) -> int:
+        """Hands out again what a worker had; says how many batches."""
+        self._waiting.pop(worker, None)
+        lost = self.coordinator.lose(worker)
+        for lease in lost:
+            self._losses.pop(lease.ticket, None)
+        return len(lost)
+
+    def _lose(self, event: WorkerLost) -> None:
+        if event.worker in self._idle:
+            self._idle.remove(event.worker)
+        lost = self._forget(event.worker)
         self.coordinator.counts["lost workers"] += 1
         print(
             f"step {self.coordinator.completed}: worker {event.worker} died ({event.reason}); "
-            f"{count_of(len(lost), 'lease')} handed out again",
+            f"{count_of(lost, 'lease')} handed out again",
             flush=True,
         )
 
-    def save(self, cluster: Cluster) -> None:
-        """Writes a snapshot; all servers stand at one version."""
-        shards = cluster.snapshots()
-        assert {shard["version"] for shard in shards} == {self.coordinator.completed}
-        write_snapshot(
-            self.run.directory.checkpoints,
-            {
-                "xception": description(self.run),
-                "step": self.coordinator.completed,
-                "shards": shards,
-                "coordinator": self.coordinator.snapshot(),
-                "record": self.record.snapshot(),
-                "evaluated_at": self._evaluated_at,
-                "unreadable": dict(self.unreadable.found),
-            },
-        )
-        self.saved_step = self.coordinator.completed
-
-    def restore(self, cluster: Cluster) -> int:
-        """Goes back to the newest snapshot; returns its number of updates."""
-        path = newest_checkpoint(self.run.directory.checkpoints)
-        assert path is not None, "a run begins with a snapshot"
-        state = read_snapshot(path)
-        self.generation += 1
-        cluster.restore(state["shards"], self.generation)
-        self.coordinator.restore(state["coordinator"])
-        self.coordinator.hold_at = None
-        self._losses.clear()
-        self.record.restore(state["record"], state["step"])
-        self._evaluated_at = state["evaluated_at"]
-        self.unreadable.found = dict(state["unreadable"])
-        self.saved_step = int(state["step"])
-        return int(state["step"])
-
     def _go_back(self, event: ServersLost, cluster: Cluster, executor: Executor) -> None:
         """A server died: all of them go back to the last snapshot."""
-        before, lost_servers = self.coordinator.completed, self.coordinator.counts["lost servers"]
-        lost_updates = self.coordinator.counts["updates lost with servers"]
-        self._discard_evaluation()
-        step = self.restore(cluster)
-        counts = self.coordinator.counts
-        counts["lost servers"] = lost_servers + len(event.indices)
-        counts["updates lost with servers"] = lost_updates + before - step
+        before, counts = self.coordinator.completed, self.coordinator.counts
+        elapsed = self.record.elapsed()
+        self.evaluation.discard()
+        self.snapshots.restore(cluster, keep_leases=False)
+        self.record.go_on_from(elapsed)
+        self._losses.clear()
+        step = self.coordinator.completed
+        counts["lost servers"] += len(event.indices)
+        counts["updates lost with servers"] += before - step
+        self.coordinator.counts = counts  # of all that has happened, what was lost included
+        for worker in sorted(self._waiting):
+            self._set_idle(worker)
+        self._waiting.clear()
         names = ", ".join(map(str, event.indices))
         print(
             f"step {before}: server {names} died; all servers are back at the snapshot of step "
             f"{step}: {count_of(before - step, 'update')} lost, and computed again",
             flush=True,
         )
-        self._begin_evaluation(cluster, executor)
-
-    def _begin_evaluation(self, cluster: Cluster, executor: Executor) -> None:
-        if self._evaluated_at is not None:
-            average = self.layout.join(cluster.averages())
-            self._evaluation = executor.submit(self._evaluate, average)
-
-    def _finish_evaluation(self) -> None:
-        if self._evaluation is None or self._evaluated_at is None:
-            return
-        figures, step = self._evaluation.result(), self._evaluated_at
-        self._evaluation = self._evaluated_at = None
-        self.record.add_row(step, figures)
-        told = ", ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
-        print(f"step {step}: {told}", flush=True)
-
-    def _discard_evaluation(self) -> None:
-        if self._evaluation is not None:
-            self._evaluation.result()
-        self._evaluation = self._evaluated_at = None
-
-    @torch.no_grad()
-    def _evaluate(self, average: Values) -> dict[str, float]:
-        """The figures of the held-out images."""
-        classifier = self.run.classifier
-        self.layout.write(average)
-        classifier.eval()
-        classifier.validation.reset()
-        for batch in self.run.data.val_dataloader():
-            moved = move_data_to_device(batch, classifier.device)
-            classifier.validation.update(classifier(moved.images), moved)
-        return {name: float(value) for name, value in classifier.validation.figures().items()}
+        self.evaluation.begin(cluster.averages, executor)
 
 
 def training_batches(data: ImageData) -> TrainingBatches:

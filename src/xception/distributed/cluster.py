@@ -5,7 +5,7 @@ A simulated one (`xception.distributed.simulator`) and one of Ray's processes
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from xception.distributed.gradient_worker import Report
 from xception.distributed.layout import Values
@@ -76,3 +76,19 @@ class Cluster(Protocol):
 
     def restore(self, states: list[dict[str, Any]], generation: int) -> None:
         """Puts all servers back to a snapshot."""
+
+
+@runtime_checkable
+class TakesUpWork(Protocol):
+    """A cluster whose workers can go on in the middle of what they did; others begin anew."""
+
+    def work(self) -> dict[str, Any]:
+        """What the workers are at, as tensors and primitives."""
+
+    def take_up(self, work: dict[str, Any]) -> dict[int, Computed | None]:
+        """Takes it back, after `Cluster.restore`.
+
+        Returns:
+            For each worker that is at something what it has computed already; None: a `Computed`
+            follows.
+        """

@@ -5,23 +5,17 @@ The model, the loss, the random numbers of a batch, the order and the augmentati
 computes it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from lightning.pytorch.utilities import move_data_to_device
 
 from xception.data.batches import TrainingBatches
 from xception.distributed.layout import Layout
 from xception.distributed.ledger import Lease
-from xception.distributed.shard import Pulled, Push
+from xception.distributed.shard import PRECISIONS, Pulled, Push
 from xception.training.classifier import Classifier
-
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,11 @@ class GradientWorker:
         """
         before = self.layout.join([slice_.values for slice_ in pulled])
         self.layout.write(before)
+        version = min(slice_.version for slice_ in pulled)
         batch = self.batches[lease.epoch, lease.positions]
+        skipped = tuple(batch.skipped)
+        if bool((batch.labels < 0).any()):  # the run ends: a loss without an image means nothing
+            return Report(version, False, math.nan, skipped, unreadable=True), []
         self.classifier.train()
         self.classifier.zero_grad(set_to_none=True)
         self.classifier.seed_batch(lease.number)
@@ -93,11 +91,4 @@ class GradientWorker:
             Push(lease.number, slice_.version, slice_.generation, *part)
             for slice_, part in zip(pulled, parts, strict=True)
         ]
-        report = Report(
-            version=min(slice_.version for slice_ in pulled),
-            finite=finite,
-            loss=loss.item(),
-            skipped=tuple(batch.skipped),
-            unreadable=bool((batch.labels < 0).any()),
-        )
-        return report, pushes
+        return Report(version, finite, loss.item(), skipped), pushes

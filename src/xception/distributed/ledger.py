@@ -62,11 +62,6 @@ class LeaseLedger:
         """Whether every batch is done."""
         return len(self.done) == self.steps
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a batch waits for a worker."""
-        return bool(self._returned) or self._next < self.steps
-
     def waits(self, number: int) -> bool:
         """Whether a batch that was handed out before waits again."""
         return number in self._returned
@@ -89,10 +84,7 @@ class LeaseLedger:
         else:
             return None
         self._tickets += 1
-        epoch, step = divmod(number, self.steps_per_epoch)
-        start = step * self.batch_size
-        positions = range(start, start + self.batch_size)
-        lease = Lease(number, epoch, positions, worker, self._tickets)
+        lease = self._lease(number, worker, self._tickets)
         self.leased[lease.ticket] = lease
         return lease
 
@@ -119,13 +111,37 @@ class LeaseLedger:
         return self.done.add(lease.number)
 
     def snapshot(self) -> dict[str, Any]:
-        """What is done; all else waits again after a restore."""
-        return {"done": self.done.snapshot()}
+        """What is done, what was handed out, and to whom."""
+        return {
+            "done": self.done.snapshot(),
+            "leases": [(lease.number, lease.worker, lease.ticket) for lease in self._by_ticket()],
+            "next": self._next,
+            "tickets": self._tickets,
+        }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Takes a snapshot back: no lease that was held is held any more."""
+    def restore(self, state: dict[str, Any], *, keep_leases: bool = False) -> None:
+        """Takes a snapshot back.
+
+        Args:
+            state: The snapshot.
+            keep_leases: Whether the workers still have what they had. If not, no lease is held any
+                more, and those batches wait again.
+        """
         self.done.restore(state["done"])
+        self._next = int(state["next"])
         self.leased.clear()
-        highest = max(state["done"]["above"], default=self.done.floor - 1)
-        self._next = highest + 1
-        self._returned = [n for n in range(self.done.floor, self._next) if n not in self.done]
+        if keep_leases:
+            self._tickets = int(state["tickets"])
+            for number, worker, ticket in state["leases"]:
+                self.leased[ticket] = self._lease(number, worker, ticket)
+        kept = {lease.number for lease in self.leased.values()}
+        handed_out = range(self.done.floor, self._next)
+        self._returned = [n for n in handed_out if n not in self.done and n not in kept]
+
+    def _by_ticket(self) -> list[Lease]:
+        return sorted(self.leased.values(), key=lambda lease: lease.ticket)
+
+    def _lease(self, number: int, worker: int, ticket: int) -> Lease:
+        epoch, step = divmod(number, self.steps_per_epoch)
+        start = step * self.batch_size
+        return Lease(number, epoch, range(start, start + self.batch_size), worker, ticket)

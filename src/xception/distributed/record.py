@@ -1,22 +1,19 @@
-"""What an asynchronous run writes down: ``metrics.csv`` and snapshots, like a synchronous one.
+"""What an asynchronous run writes down: the rows of ``metrics.csv``, as a synchronous one does.
 
-Rows and snapshots belong to exact numbers of updates: the coordinator holds further ones back until
-all servers stand there. A snapshot knows how many rows were written before it.
+A row belongs to an exact number of completed updates.
 """
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning.pytorch.loggers import Logger
 
-from xception.errors import InputError, RunFailedError
-from xception.training.checkpoints import LAST, PREVIOUS, AtomicCheckpointIO, name_again
+from xception.errors import InputError
 from xception.training.metrics_file import COLUMNS, cut_rows
-
-FORMAT = 1
+from xception.weights.atomic import replacing
 
 
 class Record:
@@ -28,6 +25,7 @@ class Record:
         learning_rate: Of the n-th update, from 0.
         batch_size: Images in an update.
         steps_per_epoch: Updates in an epoch.
+        loggers: Others that get the same figures.
     """
 
     def __init__(
@@ -38,7 +36,9 @@ class Record:
         learning_rate: Callable[[int], float],
         batch_size: int,
         steps_per_epoch: int,
+        loggers: Sequence[Logger] = (),
     ) -> None:
+        self.loggers = loggers
         self.path = path
         self.every_steps = max(1, every_steps)
         self.learning_rate = learning_rate
@@ -92,12 +92,24 @@ class Record:
             "elapsed_seconds": round(self.elapsed(), 3),
             **figures,
         }
+        for logger in self.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=step)
         cells = ("" if row.get(name) is None else repr(row[name]) for name in COLUMNS)
         self.rows += 1
         with self.path.open("a") as file:
             file.write(",".join(cells) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def write_staleness(self, updates: Mapping[int, int]) -> None:
+        """Writes ``staleness.csv`` beside the rows, whole or not at all.
+
+        Args:
+            updates: How many updates there were of each staleness, since the run began.
+        """
+        with replacing(self.path.with_name("staleness.csv")) as partial:
+            rows = "".join(f"{staleness},{n}\n" for staleness, n in sorted(updates.items()))
+            partial.write_text(f"staleness,updates\n{rows}")
 
     def snapshot(self) -> dict[str, Any]:
         """Rows so far, and the open window's sums."""
@@ -115,6 +127,11 @@ class Record:
         self._elapsed_before = state["elapsed_seconds"]
         self._window_step = step
         self.begin()
+
+    def go_on_from(self, seconds: float) -> None:
+        """Sets the clock: the time that was lost with a server was spent all the same."""
+        self._elapsed_before = seconds
+        self._started = time.monotonic()
 
 
 class Unreadable:
@@ -142,28 +159,3 @@ class Unreadable:
                 f"{len(self.found)} training images can't be read, the first is {first}; the limit "
                 f"is data.max_unreadable = {self.limit}: repair or remove them, or raise it"
             )
-
-
-def write_snapshot(directory: Path, state: dict[str, Any]) -> None:
-    """Writes ``last.ckpt``, whole or not at all; the one before it becomes ``previous.ckpt``."""
-    directory.mkdir(parents=True, exist_ok=True)
-    if (directory / LAST).exists():
-        name_again(directory / LAST, directory / PREVIOUS)
-    try:
-        AtomicCheckpointIO().save_checkpoint({"asynchronous": FORMAT, **state}, directory / LAST)
-    except (OSError, RuntimeError) as error:
-        raise RunFailedError(f"{directory / LAST} can't be written: {error}") from None
-
-
-def read_snapshot(path: Path) -> dict[str, Any]:
-    """Reads one back.
-
-    Raises:
-        InputError: It is a checkpoint of something else.
-    """
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state.get("asynchronous") != FORMAT:
-        raise InputError(
-            f"{path} is no snapshot of an asynchronous run; start another with --output"
-        )
-    return state

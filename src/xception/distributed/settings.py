@@ -5,6 +5,8 @@ from typing import Literal
 
 from xception.errors import InputError
 
+MOST_JITTER = 2.0
+
 
 @dataclass
 class AsynchronousKeys:
@@ -57,6 +59,11 @@ class AsynchronousKeys:
                 raise InputError(
                     f"asynchronous.{name} is {getattr(self, name)}; it must be at least {bound}"
                 )
+        if self.jitter > MOST_JITTER:
+            raise InputError(
+                f"asynchronous.jitter is {self.jitter}; it must be at most {MOST_JITTER}: a worker "
+                "that is then slow by one standard deviation takes seven times as long as another"
+            )
         if self.gpus_per_worker not in (0, 1):
             raise InputError(
                 f"asynchronous.gpus_per_worker is {self.gpus_per_worker}; a worker has one GPU, "

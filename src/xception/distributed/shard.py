@@ -27,6 +27,13 @@ from xception.distributed.numbers import NumberSet
 from xception.training.optimizers import set_learning_rate
 from xception.training.polyak import PolyakAverage
 
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""In which a gradient may travel."""
+
 
 class Verdict(StrEnum):
     """What became of a push."""
@@ -35,6 +42,7 @@ class Verdict(StrEnum):
     DUPLICATE = "duplicate"
     NOT_FINITE = "not finite"
     WRONG_SHAPE = "wrong shape"
+    """Or another type of numbers."""
     WRONG_VERSION = "wrong version"
 
 
@@ -147,10 +155,16 @@ class ParameterShard:
             return Verdict.WRONG_VERSION
         if push.number in self._seen:
             return Verdict.DUPLICATE
-        expected = (self.plan.size, len(self.plan.keep), len(self.plan.keep), self.plan.counters)
-        given = (push.gradient, push.before, push.after, push.counted)
-        if any(t.shape != (size,) for t, size in zip(given, expected, strict=True)):
+        moving = len(self.plan.keep)
+        expected = (
+            (push.gradient, self.plan.size, tuple(PRECISIONS.values())),
+            (push.before, moving, (torch.float32,)),
+            (push.after, moving, (torch.float32,)),
+            (push.counted, self.plan.counters, (torch.int64,)),
+        )
+        if any(t.shape != (size,) or t.dtype not in types for t, size, types in expected):
             return Verdict.WRONG_SHAPE
+        given = (push.gradient, push.before, push.after)
         if not all(bool(tensor.isfinite().all()) for tensor in given):
             return Verdict.NOT_FINITE
         return Verdict.APPLIED

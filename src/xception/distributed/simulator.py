@@ -58,6 +58,15 @@ class Crash:
     seconds: float = 1.0
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What a worker is at: its batch, what it pulled, and when it has the gradient."""
+
+    lease: Lease
+    pulled: list[Pulled]
+    due: float
+
+
 class Inline(Executor):
     """Runs what it is given at once."""
 
@@ -100,6 +109,7 @@ class SimulatedCluster:
         self._queue: list[tuple[float, int, Callable[[], Event | None]]] = []
         self._scheduled = 0
         self._life: dict[int, int] = {}  # of a worker: what an earlier life began never arrives
+        self._jobs: dict[int, _Job] = {}
         self._gradients: dict[int, tuple[Report, list[Push]]] = {}
         for crash in crashes:
             self._at(crash.time, lambda crash=crash: self._crash(crash))  # type: ignore[misc]
@@ -108,35 +118,41 @@ class SimulatedCluster:
         self._scheduled += 1
         heapq.heappush(self._queue, (time, self._scheduled, action))
 
-    def _later(self, worker: int, seconds: float, action: Callable[[], Event | None]) -> None:
+    def _unless_dead(self, worker: int, time: float, action: Callable[[], Event | None]) -> None:
         """Schedules what a worker does, unless it dies before."""
         life = self._life.get(worker, 0)
-        self._at(
-            self.now + seconds, lambda: action() if self._life.get(worker, 0) == life else None
-        )
+        self._at(time, lambda: action() if self._life.get(worker, 0) == life else None)
 
     def compute(self, worker: int, lease: Lease) -> None:
         """Pulls now; the gradient is there after its duration."""
         pulled = [server.pull() for server in self.servers]
-        seconds = self.durations(worker, lease.ticket)
-        self._later(worker, seconds, lambda: self._computed(worker, lease, pulled))
+        due = self.now + self.durations(worker, lease.ticket)
+        self._begin(worker, _Job(lease, pulled, due))
 
-    def _computed(self, worker: int, lease: Lease, pulled: list[Pulled]) -> Event:
-        self._gradients[worker] = self.worker.compute(lease, pulled)
-        return Computed(worker, lease, self._gradients[worker][0])
+    def _begin(self, worker: int, job: _Job) -> None:
+        self._jobs.pop(worker, None)
+        self._jobs[worker] = job  # at the end: in the order in which they were begun
+        self._unless_dead(worker, job.due, lambda: self._computed(worker, job))
+
+    def _computed(self, worker: int, job: _Job) -> Computed:
+        self._gradients[worker] = self.worker.compute(job.lease, job.pulled)
+        return Computed(worker, job.lease, self._gradients[worker][0])
 
     def push(self, worker: int, lease: Lease) -> None:
         """Delivers the slices one after the other."""
+        del self._jobs[worker]
         _, pushes = self._gradients.pop(worker)
         verdicts: list[Verdict] = []
         for index, push in enumerate(pushes):
             seconds = self.push_seconds * (index + 1) / len(pushes)
-            self._later(
+            self._unless_dead(
                 worker,
-                seconds,
+                self.now + seconds,
                 lambda index=index, push=push: verdicts.append(self.servers[index].push(push)),  # type: ignore[misc]
             )
-        self._later(worker, self.push_seconds, lambda: Pushed(worker, lease, verdicts))
+        self._unless_dead(
+            worker, self.now + self.push_seconds, lambda: Pushed(worker, lease, verdicts)
+        )
 
     def next_event(self) -> Event:
         """The next event in simulated time."""
@@ -154,8 +170,9 @@ class SimulatedCluster:
             return ServersLost((crash.server,))
         worker = crash.worker
         self._life[worker] = self._life.get(worker, 0) + 1
+        self._jobs.pop(worker, None)
         self._gradients.pop(worker, None)
-        self._later(worker, crash.seconds, lambda: WorkerReady(worker))
+        self._unless_dead(worker, self.now + crash.seconds, lambda: WorkerReady(worker))
         return WorkerLost(worker, "simulated")
 
     def averages(self) -> list[Values]:
@@ -170,3 +187,41 @@ class SimulatedCluster:
         """Puts all servers back to a snapshot."""
         for server, state in zip(self.servers, states, strict=True):
             server.restore(state, generation)
+
+    def work(self) -> dict[str, Any]:
+        """The time, and every worker's batch with the weights that it pulled for it.
+
+        Crashes that have not come yet are not in it.
+        """
+        jobs = [
+            {
+                "worker": worker,
+                "lease": (job.lease.number, job.lease.epoch, job.lease.ticket),
+                "positions": (job.lease.positions.start, job.lease.positions.stop),
+                "pulled": [(part.version, part.values._asdict()) for part in job.pulled],
+                "due": job.due,
+                "computed": worker in self._gradients,
+            }
+            for worker, job in self._jobs.items()
+        ]
+        return {"now": self.now, "jobs": jobs}
+
+    def take_up(self, work: dict[str, Any]) -> dict[int, Computed | None]:
+        """Takes it back; a gradient that was there already is computed again, which is exact."""
+        self.now = work["now"]
+        found: dict[int, Computed | None] = {}
+        for told in work["jobs"]:
+            worker, (number, epoch, ticket) = told["worker"], told["lease"]
+            lease = Lease(number, epoch, range(*told["positions"]), worker, ticket)
+            pulled = [
+                Pulled(version, server.generation, Values(**values))
+                for (version, values), server in zip(told["pulled"], self.servers, strict=True)
+            ]
+            job = _Job(lease, pulled, told["due"])
+            if told["computed"]:
+                self._jobs[worker] = job
+                found[worker] = self._computed(worker, job)
+            else:
+                self._begin(worker, job)
+                found[worker] = None
+        return found

@@ -3,12 +3,14 @@
 import inspect
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from xception.distributed.asynchronous import AsynchronousRun, training_batches
 from xception.distributed.gradient_worker import GradientWorker
@@ -34,6 +36,15 @@ _READ_KEYS = {
     "enable_progress_bar",
     "accelerator",
 }
+_AS_GOOD_AS_DEFAULT = (
+    ("accumulate_grad_batches", 1),
+    ("devices", 1),
+    ("logger", True),
+    ("logger", False),
+    ("precision", "32-true"),
+    ("precision", "32"),
+    ("precision", 32),
+)
 
 
 def train_asynchronously(
@@ -56,11 +67,16 @@ def train_asynchronously(
     """
     keys = AsynchronousKeys(**recipe.group("asynchronous"))
     _refuse_what_is_not_followed(recipe, launched)
+    loggers = []
+    if recipe.keys["trainer"]["logger"] is not False:
+        place = run.directory.path
+        loggers = [TensorBoardLogger(place, "", "tensorboard", default_hp_metric=False)]
     asynchronous = AsynchronousRun(
         run,
         keys,
         log_every_steps=recipe.keys["trainer"]["log_every_n_steps"] or 50,
         is_evaluated=evaluation_steps(recipe.group("trainer"), run.data.steps_per_epoch),
+        loggers=loggers,
     )
     execute = _simulated if keys.engine == "simulator" else partial(_on_ray, recipe)
 
@@ -74,9 +90,8 @@ def train_asynchronously(
     try:
         average = execute(asynchronous, begin)
     except RunFailedError as error:
-        raise RunFailedError(
-            f"{error}; go on with --resume, or lower optimizer.learning_rate"
-        ) from None
+        diverged = ", or lower optimizer.learning_rate" if "the loss" in str(error) else ""
+        raise RunFailedError(f"{error}; go on with --resume{diverged}") from None
     asynchronous.layout.write(average)
     steps, per_epoch = run.total_steps, run.data.steps_per_epoch
     finished = Finished(
@@ -122,9 +137,12 @@ def _signals(run: AsynchronousRun) -> Iterator[None]:
 
     def receive(number: int, frame: Any) -> None:
         if run.interrupted_by:
-            raise RunInterrupted(number, run.saved_step)
+            raise RunInterrupted(number, run.snapshots.step)
         run.interrupt(number)
 
+    if threading.current_thread() is not threading.main_thread():  # no signals there
+        yield
+        return
     names = ("SIGINT", "SIGTERM", "SIGUSR1")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     handlers = {number: signal.signal(number, receive) for number in numbers}
@@ -147,7 +165,7 @@ def _refuse_what_is_not_followed(recipe: Recipe, launched: bool) -> None:
     for name, value in recipe.group("trainer").items():
         if name in _READ_KEYS or value in (defaults.get(name), None):
             continue
-        if (name, value) in (("accumulate_grad_batches", 1), ("precision", "32-true")):
+        if (name, value) in _AS_GOOD_AS_DEFAULT:
             continue
         raise InputError(
             f"trainer.{name} is {value!r}, which asynchronous training does not follow; leave it "

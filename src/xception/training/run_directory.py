@@ -123,6 +123,11 @@ FREE_KEYS = (
     "trainer.strategy",
     "trainer.max_time",
     "trainer.enable_progress_bar",
+    "asynchronous.ray_address",
+    "asynchronous.cpus_per_worker",
+    "asynchronous.gpus_per_worker",
+    "asynchronous.max_restarts",
+    "asynchronous.lease_seconds",
 )
 
 
