@@ -84,6 +84,16 @@ def test_an_image_folder_in_place_of_cifar10_is_named(tmp_path):
     assert data_name(CIFAR10, str(tmp_path)) == "CIFAR-10, JPEG"
 
 
+def test_the_plan_names_once_what_every_cell_changes(capsys):
+    assert main(["reproduce", "figure-9", "--scale", "cifar10", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("polyak.decay") == shown.count("model.width=0.135") == 1
+    assert "every cell: trainer.max_epochs=3 schedule.warmup_epochs=0.5" in shown
+    assert shown.count("model.residual=false") == 6  # the row of each seed
+    row = "absent        2 min  no-residual, seed 0: cifar10-xception model.residual=false\n"
+    assert row in shown
+
+
 def test_speed_of_both_networks_is_measured_in_turns(monkeypatch):
     from xception.paper import speed
     from xception.paper.small_scales import DIGITS
@@ -103,3 +113,27 @@ def test_speed_of_both_networks_is_measured_in_turns(monkeypatch):
     speeds = found["steps_per_second"]
     assert found["ratio"] == pytest.approx(speeds["Xception"] / speeds["Inception V3"])
     assert found["hardware"]["threads"] == torch.get_num_threads()
+    assert found["precision"] == "float32"
+
+
+def test_steps_are_timed_at_the_recipes_precision(monkeypatch):
+    from xception.paper.small_scales import CIFAR10
+    from xception.paper.spectrum_speed import measure_spectrum_speed
+
+    seen = []
+
+    def loss(logits, labels):
+        seen.append(logits.dtype)
+        return torch.nn.functional.nll_loss(logits.float(), labels)
+
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", loss)
+    words = ["--data.batch_size=2", "--trainer.precision=bf16-mixed"]
+    found = measure_spectrum_speed(CIFAR10, words, rounds=1, device="cpu")
+    assert set(seen) == {torch.bfloat16}
+    assert found["precision"] == "bf16-mixed"
+    assert list(found["images_per_second"]) == [
+        *("segments-1", "segments-2", "segments-4", "segments-8", "segments-16"),
+        "xception",
+    ]
+    counts = list(found["measured_parameters"].values())
+    assert max(counts) / min(counts) < 1.01

@@ -181,7 +181,7 @@ def _ray(recipe: Any, start: Start, options: Any) -> int:
     wanted = Resources(options.workers, options.cpus_per_worker, options.gpus_per_worker)
     run = RunDirectory(start.directory)
     if start.resume and run.is_finished():
-        run.claim(recipe.keys, resume=True, overwrite=False)
+        run.claim(recipe.keys, resume=True, overwrite=False, defaults=recipe.defaults())
         print(f"{start.directory} is finished")
         return 0
     train_on_ray(
@@ -191,7 +191,12 @@ def _ray(recipe: Any, start: Start, options: Any) -> int:
         address=options.ray_address,
         max_failures=options.max_failures,
         # Claimed once, by this process: each attempt of the workers then goes on with it.
-        before=lambda: run.claim(recipe.keys, resume=start.resume, overwrite=start.overwrite),
+        before=lambda: run.claim(
+            recipe.keys,
+            resume=start.resume,
+            overwrite=start.overwrite,
+            defaults=recipe.defaults() if start.resume else None,
+        ),
     )
     print_results(run)
     return 0

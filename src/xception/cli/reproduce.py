@@ -108,28 +108,30 @@ def split_words(words: list[str]) -> tuple[list[str], list[str]]:
 
 def print_plan(made: "Plan", gpu_hour_price: float) -> None:
     """Prints the cells, their state, the expected time, and the cost of a cluster's."""
-    from rich.console import Console
-    from rich.table import Table
-
     from xception.paper.cells import expected_seconds
     from xception.paper.costs import cost
     from xception.paper.speed import ROUNDS
 
     scale = made.scale
     price = cost(scale, made.cells, gpu_hour_price)
-    table = Table(title=f"scale {scale.name}")
-    for heading in ("cell", "recipe", "overrides", "state", "expected"):
-        table.add_column(heading, no_wrap=heading == "expected", overflow="fold")
+    print(f"scale {scale.name}")
+    print(f"{'state':<9} {'expected':>9}  cell: recipe and what is changed in it")
+    changes = [cell.variant.overrides.items() for cell in made.cells]
+    common = dict(pair for pair in changes[0] if all(pair in c for c in changes)) if changes else {}
     for cell in made.cells:
-        overrides = "\n".join(f"{key}={value}" for key, value in cell.variant.overrides.items())
-        recipe = cell.variant.recipe
+        overrides = cell.variant.overrides.items() - common.items()
+        words = [cell.variant.recipe, *sorted(f"{key}={value}" for key, value in overrides)]
+        state = "failed" if cell.failure else cell.state
+        reason = f" ({cell.failure})" if cell.failure else ""
         expected = time_text(cell.variant.seconds)
-        table.add_row(cell.name, recipe, overrides, cell.failure or cell.state, expected)
-    console = Console()
-    console.print(table)
+        print(f"{state:<9} {expected:>9}  {cell.name}: {' '.join(words)}{reason}")
+    if common:
+        print("every cell: " + " ".join(f"{key}={value}" for key, value in common.items()))
     for item in made.items:
         if item.kind == "speed":
             print(f"{item.name}: {ROUNDS} steps of both networks in turns")
+        elif item.name == "spectrum" and item.kind == "cells":
+            print(f"{item.name}: {ROUNDS} steps of its networks without activation in turns, too")
         elif item.kind == "drawing":
             print(f"{item.name}: drawn from the live module")
         elif item.kind == "absent":

@@ -143,7 +143,8 @@ def run_cell(cell: Cell, recipe: Recipe) -> Outcome:
         return "running elsewhere"
     try:
         if cell.state == "finished":
-            RunDirectory(cell.path).claim(recipe.keys, resume=True, overwrite=False)
+            directory = RunDirectory(cell.path)
+            directory.claim(recipe.keys, resume=True, overwrite=False, defaults=recipe.defaults())
             return "already finished"
         cell.failure_file.unlink(missing_ok=True)
         run_recipe(recipe, cell.path, resume=True)

@@ -32,7 +32,9 @@ _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
+    "legend.framealpha": 0.9,  # lines of the grid don't cross its text
+    "legend.edgecolor": "none",
+    "legend.fancybox": False,
     "figure.facecolor": "white",
 }
 

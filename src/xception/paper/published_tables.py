@@ -6,6 +6,7 @@ from xception.paper.scale import MULTI_LABEL_NETWORKS
 from xception.paper.statistics import Spread
 from xception.paper.table_text import (
     NONE,
+    NOT_COMPARABLE,
     NOT_RUN,
     Table,
     difference_text,
@@ -28,7 +29,7 @@ def table_1(results: Results) -> Table:
                 f"{number.metric[:3]}-{number.metric[3:]}",
                 f"{number.value:.3f}",
                 spread_text(found),
-                f"{found.mean - number.value:+.4f}" if found else NONE,
+                _gap_to_table_1(results, found, number.value),
                 parameters_text(results, variant),
                 str(found.count) if found else "0",
             )
@@ -49,6 +50,13 @@ def table_1(results: Results) -> Table:
             )
         )
     return table
+
+
+def _gap_to_table_1(results: Results, found: Spread | None, value: float) -> str:
+    """Only ImageNet's accuracies compare with the published ones."""
+    if found is None:
+        return NONE
+    return f"{found.mean - value:+.4f}" if results.scale.name == "imagenet" else NOT_COMPARABLE
 
 
 def table_2(results: Results) -> Table:
@@ -97,7 +105,7 @@ def _gap_to_published(results: Results, found: Spread | None, published_percent:
     if found is None:
         return NONE
     if results.scale.multi_label is None or results.scale.multi_label.k != 100:
-        return "not comparable"
+        return NOT_COMPARABLE
     return f"{found.mean * 100 - published_percent:+.2f}"
 
 
@@ -132,7 +140,7 @@ def table_3(results: Results) -> Table:
         ours, gap = NOT_RUN, NONE
         if found is not None:
             ours = f"{found:,.0f}" if of_size else f"{found:.3g} steps/s"
-            gap = f"{found - number.value:+,.0f}" if of_size else "not comparable"
+            gap = f"{found - number.value:+,.0f}" if of_size else NOT_COMPARABLE
         name = "parameters, 1,000 classes" if of_size else "training speed"
         table.rows.append((f"{number.subject} ({number.place})", name, shown, ours, gap))
     speeds = [

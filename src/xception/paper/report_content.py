@@ -41,10 +41,9 @@ _OWN_DEVIATIONS = {
     "table-2": "MAP is given in percent, as the paper prints it.",
     "vgg-style": "The paper states the depth multiplier and nothing else of this network; its "
     "stages are those of VGG-16, its width is chosen for Inception V3's number of parameters.",
-    "table-3": "Steps on random pixels without a data loader, both networks in turns in one "
-    "process on one device; the paper's figures are of 60 GPUs together.",
-    "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it. Speeds "
-    "are those of the training runs, one after the other; other work on the machine shows in them.",
+    "table-3": "Both networks are timed in turns, in one process on one device; the paper's "
+    "figures are of 60 GPUs together.",
+    "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it.",
 }
 
 
@@ -139,6 +138,8 @@ def _section(results: Results, item: Item, figures: Path) -> Section:
         paragraphs.append(f"Deviations from the paper: {'; '.join(deviations)}.")
     if item.name in _OWN_DEVIATIONS:
         paragraphs.append(_OWN_DEVIATIONS[item.name])
+    if item.name == "spectrum" and item.kind == "cells":
+        paragraphs.append(_spectrum_speed_conditions(results))
     section = Section(
         item.name, f"{item.title} ({item.place})", paragraphs, item_table(results, item)
     )
@@ -191,9 +192,26 @@ def _speed_conditions(results: Results) -> str:
     sizes = " and ".join(f"{n:,} ({name})" for name, n in speed["measured_parameters"].items())
     return (
         "The parameters are those of the paper's networks. Speed was measured on the scale's "
-        f"networks of {sizes} parameters: {speed['rounds']} steps of {speed['batch_size']} images "
-        f"of {speed['image_size']} pixels on {speed['device']}, median. "
-        f"Hardware: {_hardware(speed['hardware'])}. torch {speed['versions'].get('torch')}."
+        f"networks of {sizes} parameters: {_steps(speed)}"
+    )
+
+
+def _spectrum_speed_conditions(results: Results) -> str:
+    if not results.spectrum_speed:
+        return (
+            "Speeds are those of the training runs, one after the other; other work on the machine "
+            "shows in them."
+        )
+    return f"Speed of the networks without activation, in turns: {_steps(results.spectrum_speed)}"
+
+
+def _steps(speed: dict[str, Any]) -> str:
+    """How speed was measured."""
+    return (
+        f"{speed['rounds']} training steps of {speed['batch_size']} random images of "
+        f"{speed['image_size']} pixels on {speed['device']}, {speed.get('precision', 'float32')}, "
+        f"without a data loader, median. Hardware: {_hardware(speed['hardware'])}. "
+        f"torch {speed['versions'].get('torch')}."
     )
 
 

@@ -74,13 +74,14 @@ def _accuracies(results: Results, item: Item) -> Table:
     """Top-1 or MAP@k of every variant, and its paired difference to the item's reference."""
     known = variants(results.scale)
     reference, names = item.reference, item.variants
+    in_turns = item.name == "spectrum" and results.spectrum_speed
     heading = (
         "network",
         "published",
         f"{metric_title(results, item.metric)}, ours",
         f"difference to {known[reference].title}",
         "parameters",
-        "images/s",
+        "images/s, in turns" if in_turns else "images/s",
         "seeds",
     )
     table = Table(heading)
@@ -89,7 +90,11 @@ def _accuracies(results: Results, item: Item) -> Table:
         found = results.spread(name, item.metric)
         comparison = results.compare(name, reference, item.metric)
         gap = NONE if name == reference else difference_text(comparison)
-        speeds = [float(c.summary["training"]["images_per_second"]) for c in results.of(name)]
+        if in_turns:
+            measured = in_turns["images_per_second"]
+            speeds = [measured[name]] if name in measured else []
+        else:
+            speeds = [float(c.summary["training"]["images_per_second"]) for c in results.of(name)]
         table.rows.append(
             (
                 _title(item, known[name]),

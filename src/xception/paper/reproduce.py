@@ -123,6 +123,7 @@ def reproduce(made: Plan, say: Callable[[str], None] = print) -> bool:
         RunInterrupted: The user stopped it; everything finished stays.
     """
     from xception.paper.report import write_paper_report
+    from xception.paper.spectrum_speed import measure_spectrum_speed, spectrum_speed_path
     from xception.paper.speed import measure_speed, speed_path, write_speed
 
     if made.scale.name == "jft" and not any(w.startswith("--data.root=") for w in made.words):
@@ -135,7 +136,14 @@ def reproduce(made: Plan, say: Callable[[str], None] = print) -> bool:
         say(f"[{number}/{len(made.cells)}] {cell.name}: {outcome}{reason}")
     if any(item.kind == "speed" for item in made.items) and not speed_path(made.output).exists():
         say("table 3: measuring the speed of both networks in turns")
-        write_speed(made.output, measure_speed(made.scale, made.words))
+        write_speed(speed_path(made.output), measure_speed(made.scale, made.words))
+    path = spectrum_speed_path(made.output)
+    if (
+        any((item.name, item.kind) == ("spectrum", "cells") for item in made.items)
+        and not path.exists()
+    ):
+        say("spectrum: measuring the speed of its networks in turns")
+        write_speed(path, measure_spectrum_speed(made.scale, made.words))
     for item in made.items:
         if item.kind == "absent":
             say(f"{item.name}: not run: {item.absent}")

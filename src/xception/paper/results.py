@@ -12,6 +12,7 @@ from xception.errors import InputError
 from xception.paper.cells import read_manifest
 from xception.paper.scale import Scale
 from xception.paper.scales import find_scale
+from xception.paper.spectrum_speed import spectrum_speed_path
 from xception.paper.speed import speed_path
 from xception.paper.statistics import PairedComparison, Spread, compare_paired, spread
 from xception.training.metrics_file import read_rows
@@ -57,6 +58,7 @@ class Results:
         failed: Variant and seed to the reason.
         begun: Variant and seed of cells that are neither finished nor failed.
         speed: The content of ``speed.json``, if table 3 was measured.
+        spectrum_speed: The content of ``spectrum-speed.json``, if it was measured.
         directories: Where all of it came from.
     """
 
@@ -67,6 +69,7 @@ class Results:
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     begun: list[tuple[str, int]] = field(default_factory=list)
     speed: dict[str, Any] | None = None
+    spectrum_speed: dict[str, Any] | None = None
     directories: list[Path] = field(default_factory=list)
 
     def of(self, variant: str) -> list[CellResult]:
@@ -146,6 +149,8 @@ def read_results(directories: Sequence[Path]) -> list[Results]:
         results.directories.append(directory)
         if speed_path(directory).exists():
             results.speed = _json(speed_path(directory))
+        if spectrum_speed_path(directory).exists():
+            results.spectrum_speed = _json(spectrum_speed_path(directory))
         for path in sorted(directory.glob("cells/*/seed-*")):
             _read_cell(results, path)
         results.begun = [cell for cell in results.begun if cell not in results.failed]

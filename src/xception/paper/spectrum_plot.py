@@ -17,12 +17,16 @@ def spectrum_points(results: Results, activation: str, name: str) -> Points:
     Args:
         results: The finished cells.
         activation: "none", "relu" or "elu".
-        name: "top1", or "images_per_second" of training.
+        name: "top1", or "images_per_second" of training: measured in turns, without activation,
+            where that was done, else of the training runs.
     """
     points: Points = []
     for segments in continuum_points(results.scale):
         variant = point(segments, activation)
-        if name == "images_per_second":
+        if name == "images_per_second" and results.spectrum_speed:
+            measured = results.spectrum_speed[name]
+            values = [float(measured[variant])] if variant in measured else []
+        elif name == "images_per_second":
             values = [float(c.summary["training"][name]) for c in results.of(variant)]
         else:
             values = results.values(variant, name)
@@ -51,7 +55,7 @@ def draw_spectrum(results: Results) -> Any:
         for i, activation in enumerate(activations):
             for axes, name in ((left, "top1"), (right, "images_per_second")):
                 points = spectrum_points(results, activation, name)
-                if points:
+                if len(points) > 1 or (points and name == "top1"):
                     _draw_points(axes, points, places, i, activation_title(activation))
         for axes in (left, right):
             axes.set_xticks(list(places.values()), [str(key) for key in places])
@@ -59,7 +63,8 @@ def draw_spectrum(results: Results) -> Any:
             axes.set_xlabel("segments of the channels (equal parameters)")
         left.set_ylabel("top-1 accuracy, held-out images")
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        right.set_ylabel("training speed, images/s")
+        how = "networks in turns" if results.spectrum_speed else "training runs"
+        right.set_ylabel(f"training speed ({how}), images/s")
         right.set_ylim(bottom=0)
         left.legend(title="intermediate activation", fontsize=7, title_fontsize=7)
     return figure

@@ -6,6 +6,8 @@ from xception.paper.results import Results
 from xception.paper.statistics import PairedComparison, Spread
 
 NOT_RUN = "not run"
+NOT_COMPARABLE = "not comparable"
+"""With a published number: other images."""
 NONE = "–"
 
 

@@ -214,8 +214,10 @@ def _claim(search: Search) -> None:
                 f"{output} holds a search over {', '.join(before['recipes'])}; name these in this "
                 "order, or another directory with --output"
             )
+        named = {network.name: network for network in search.networks}
         for name, keys in content["recipes"].items():
-            refuse_contradictions(before["recipes"][name], json.loads(json.dumps(keys)), output)
+            asked, defaults = json.loads(json.dumps(keys)), named[name].recipe.defaults()
+            refuse_contradictions(before["recipes"][name], asked, output, defaults)
         if before["trials"] > search.trials:
             raise InputError(
                 f"{output} holds a search of {before['trials']} trials; give --trials "

@@ -82,7 +82,8 @@ def train_asynchronously(
 
     def begin() -> bool:
         """Claims the directory; says whether there is a snapshot to go on from."""
-        run.directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
+        defaults = recipe.defaults() if resume else None
+        run.directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
         checkpoint = newest_checkpoint(run.directory.checkpoints) if resume else None
         announce(recipe, run.classifier, run.directory, checkpoint)
         return checkpoint is not None

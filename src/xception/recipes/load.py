@@ -28,6 +28,13 @@ class Recipe:
         """The keys of one group, a copy."""
         return dict(self.keys[name])
 
+    def defaults(self) -> dict[str, Any]:
+        """What every key is where nothing sets it, nested by group, as primitives."""
+        from xception.recipes.schema import recipe_parser
+
+        parser = recipe_parser(_chosen_names(self.keys, {}))
+        return dict(yaml.safe_load(parser.dump(parser.get_defaults(), skip_none=False)))
+
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the package, by name."""

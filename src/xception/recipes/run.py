@@ -40,7 +40,7 @@ def run_recipe(
     """
     run_directory = RunDirectory(directory)
     if resume and run_directory.is_finished():
-        run_directory.claim(recipe.keys, resume=True, overwrite=False)
+        run_directory.claim(recipe.keys, resume=True, overwrite=False, defaults=recipe.defaults())
         print(f"{directory} is finished")
         return run_directory
     started = time.time()
@@ -61,7 +61,8 @@ def run_recipe(
     prepared = prepare(run, trainer_arguments(recipe.group("trainer")) | (trainer or {}))
     data.check_loaders(prepared.trainer)
     if is_first_process():
-        run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite)
+        defaults = recipe.defaults() if resume else None
+        run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
     announce(recipe, classifier, run_directory, checkpoint)
     try:

@@ -64,13 +64,22 @@ class RunDirectory:
         """Whether it came to its end."""
         return self.summary.exists()
 
-    def claim(self, recipe: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    def claim(
+        self,
+        recipe: dict[str, Any],
+        *,
+        resume: bool,
+        overwrite: bool,
+        defaults: dict[str, Any] | None = None,
+    ) -> None:
         """Makes the directory this run's own, before anything is written into it.
 
         Args:
             recipe: The full recipe, as primitives.
             resume: Whether a run of the same recipe in it is meant to go on.
             overwrite: Whether another run in it may be deleted.
+            defaults: Every key's default. A run that an earlier version of the package began has
+                no entry for a key that is newer; it counts as the default.
 
         Raises:
             InputError: It holds another run, or something that is no run.
@@ -79,7 +88,7 @@ class RunDirectory:
             raise InputError(f"{self.path} is a file; name a directory with --output")
         if self.is_run():
             if resume:
-                refuse_contradictions(self.stored_recipe(), recipe, self.path)
+                refuse_contradictions(self.stored_recipe(), recipe, self.path, defaults)
                 return
             if not overwrite:
                 raise InputError(
@@ -147,13 +156,40 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def refuse_contradictions(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+def completed(nested: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries with the entries that they lack.
+
+    Example:
+        >>> completed({"data": {"name": "digits"}}, {"data": {"name": "", "cache": "auto"}})
+        {'data': {'name': 'digits', 'cache': 'auto'}}
+    """
+    found = dict(nested)
+    for key, value in defaults.items():
+        if key not in found:
+            found[key] = value
+        elif isinstance(found[key], dict) and isinstance(value, dict):
+            found[key] = completed(found[key], value)
+    return found
+
+
+def refuse_contradictions(
+    stored: dict[str, Any],
+    asked: dict[str, Any],
+    path: Path,
+    defaults: dict[str, Any] | None = None,
+) -> None:
     """Raises where a resumed run is asked to be another one.
+
+    Args:
+        stored: The recipe that it was started with.
+        asked: The recipe that it is to go on with.
+        path: Where it lies, for the message.
+        defaults: Every key's default, for those that the stored recipe is too old to have.
 
     Raises:
         InputError: Keys that decide the result differ; they are named with both values.
     """
-    old, new = flatten(stored), flatten(asked)
+    old, new = flatten(completed(stored, defaults or {})), flatten(asked)
     differing = [
         f"{key} is {old.get(key)!r} there and {new.get(key)!r} here"
         for key in sorted(old.keys() | new.keys())

@@ -248,6 +248,20 @@ def test_a_finished_cell_of_another_recipe_is_refused(cell):
         run_cell(cell, cell.recipe(["--optimizer.learning_rate=0.2"]))
 
 
+def test_a_finished_cell_of_an_earlier_version_is_passed_over(cell):
+    import yaml
+
+    recipe = cell.recipe()
+    older = {group: keys for group, keys in recipe.keys.items() if group != "asynchronous"}
+    older["data"] = {key: v for key, v in recipe.keys["data"].items() if key != "decoding"}
+    cell.path.mkdir(parents=True)
+    (cell.path / "recipe.yaml").write_text(yaml.safe_dump(older))
+    (cell.path / "summary.json").write_text("{}")
+    assert run_cell(cell, recipe) == "already finished"
+    with pytest.raises(InputError, match=r"data\.decoding is 'exact' there and 'fast' here"):
+        run_cell(cell, cell.recipe(["--data.decoding=fast"]))
+
+
 def test_a_broken_cell_is_resumed(cell, monkeypatch):
     calls = []
     monkeypatch.setattr("xception.recipes.run.run_recipe", lambda *_, **how: calls.append(how))

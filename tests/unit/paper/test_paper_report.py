@@ -65,11 +65,20 @@ def test_table_1_has_published_ours_and_difference(directory):
     assert row["published"] == "0.790"
     # mean of 0.95 0.96 0.94 0.95 0.96 0.95 is 5.71 / 6, squares of the deviations 2.83e-4 / 5
     assert row["ours"] == "0.9517 ± 0.0075"
-    assert row["difference"] == "+0.1617"
+    assert row["difference"] == "not comparable"  # digits are not ImageNet
     assert row["seeds"] == "6"
     gap = row_of(table, "Xception − Inception V3", "top-1")
     assert gap["published"] == "+0.008"
     assert gap["ours"].startswith("+0.0467 [")  # (0.05 + 0.04 + 0.05 + 0.04 + 0.05 + 0.05) / 6
+    assert gap["difference"] == "+0.0387"  # 0.28 / 6 - 0.008
+
+
+def test_accuracies_on_imagenet_stand_against_the_published(tmp_path, write_cell):
+    write_manifest(tmp_path, {"scale": "imagenet", "data": "ImageNet", "overrides": []})
+    write_cell(tmp_path, "xception", 0, [0.779])
+    (results,) = read_results([tmp_path])
+    row = row_of(item_of(results, "table-1"), "Xception (table 1, row 4)", "top-1")
+    assert (row["published"], row["ours"], row["difference"]) == ("0.790", "0.7790", "-0.0110")
 
 
 def test_what_was_not_run_says_so_and_nothing_is_filled_in(directory):
@@ -259,6 +268,30 @@ def test_profile_averages_the_steps_that_all_seeds_have(directory):
     assert values.mean(0) == pytest.approx([5.71 / 12, 5.71 / 6])
 
 
+def test_speed_along_the_spectrum_is_the_one_measured_in_turns(directory, write_cell):
+    from xception.paper.spectrum_plot import draw_spectrum
+
+    for name in ("segments-1", "segments-1-relu"):
+        write_cell(directory, name, 0, [0.9])
+    (results,) = read_results([directory])
+    row = row_of(item_of(results, "spectrum"), "1 segment, no activation")
+    assert row["images/s"] == "700"  # of the training run
+    speeds = {"segments-1": 500.0, "xception": 400.0}
+    (directory / "spectrum-speed.json").write_text(
+        json.dumps({**SPEED, "images_per_second": speeds, "precision": "bf16-mixed"})
+    )
+    (results,) = read_results([directory])
+    table = item_of(results, "spectrum")
+    assert row_of(table, "1 segment, no activation")["images/s, in turns"] == "500"
+    assert row_of(table, "1 segment, ReLU")["images/s, in turns"] == "–"
+    right = draw_spectrum(results).axes[1]
+    assert [list(c.lines[0].get_ydata()) for c in right.containers] == [[500.0, 400.0]]
+    _, markdown, *_ = write_paper_report([directory], directory)
+    assert "20 training steps of 48 random images of 32 pixels on cpu, bf16-mixed" in (
+        markdown.read_text()
+    )
+
+
 def test_spectrum_plot_has_a_place_for_every_point(directory, write_cell):
     from xception.paper.spectrum_plot import draw_spectrum
 
@@ -273,4 +306,4 @@ def test_spectrum_plot_has_a_place_for_every_point(directory, write_cell):
     ]
     heights = left.containers[0].lines[0].get_ydata()
     assert list(heights) == pytest.approx([0.91, 0.94, 5.71 / 6])
-    assert right.get_ylabel() == "training speed, images/s"
+    assert right.get_ylabel() == "training speed (training runs), images/s"

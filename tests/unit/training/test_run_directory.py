@@ -57,6 +57,18 @@ def test_resume_names_every_contradiction_with_both_values(tmp_path):
         claim(directory, other, resume=True)
 
 
+def test_a_key_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    newer = {**RECIPE, "data": {"num_workers": 0, "decoding": "exact"}, "new": {"workers": 0}}
+    defaults = {"seed": 0, "data": {"decoding": "exact"}, "new": {"workers": 0}}
+    directory.claim(newer, resume=True, overwrite=False, defaults=defaults)
+    assert directory.stored_recipe() == RECIPE  # its file stays as it is
+    newer["new"] = {"workers": 4}
+    with pytest.raises(InputError, match=r"recipe: new\.workers is 0 there and 4 here\. Leave"):
+        directory.claim(newer, resume=True, overwrite=False, defaults=defaults)
+
+
 def test_resume_allows_other_loader_processes(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     claim(directory)
