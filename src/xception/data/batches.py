@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from xception.data.batch_memory import batch_memory
 from xception.data.crop_decoding import Decoding, decode_augmented, require_decoding
 from xception.data.decoding import UnreadableImageError
 from xception.data.order import epoch_order, mixed_seed
@@ -19,7 +20,8 @@ class Batch(NamedTuple):
     """A batch of images, with what is needed to account for each.
 
     Attributes:
-        images: (N, 3, S, S) uint8; zeros where the label is -1.
+        images: (N, 3, S, S) uint8, plane by plane or pixel by pixel in memory; zeros where the
+            label is -1.
         labels: (N,) int64; -1 marks padding or an unreadable image, which counts for nothing. In a
             multi-label batch every other image has 0 here, and its labels in ``targets``.
         indices: (N,) int64, into the source; -1 for padding.
@@ -63,6 +65,7 @@ class TrainingBatches(Dataset[Batch]):
         require_decoding(decoding)
         self.decoding = decoding
         self.source = source
+        self._encoded = has_encoded(source)
         self.transform = transform
         self.seed = seed
         self.attempts = min(attempts, len(source))
@@ -73,6 +76,8 @@ class TrainingBatches(Dataset[Batch]):
         images, indices, drawn = [], [], []
         # A photograph is shrunk at once: a batch of whole ones would ask for new memory each time.
         one_by_one = self.transform.crop == "inception"
+        size = self.transform.size
+        pixels = batch_memory((len(positions), 3, size, size), self.transform.layout)
         labels = torch.full((len(positions),), -1)
         targets: list[ImageTargets | None] = [None] * len(positions)
         skipped: list[tuple[int, str]] = []
@@ -88,15 +93,16 @@ class TrainingBatches(Dataset[Batch]):
                 labels[row], targets[row] = _told(label)
                 break
             else:
-                size = self.transform.size
                 image = torch.zeros(3, size, size, dtype=torch.uint8)
                 augmentation = self.transform.draw(generator, size, size)
             if one_by_one:
-                image = self.transform.apply([image], [augmentation])[0]
-            images.append(image)
+                self.transform.apply([image], [augmentation], out=pixels[row : row + 1])
+            else:
+                images.append(image)
+                drawn.append(augmentation)
             indices.append(index)
-            drawn.append(augmentation)
-        pixels = torch.stack(images) if one_by_one else self.transform.apply(images, drawn)
+        if not one_by_one:
+            self.transform.apply(images, drawn, out=pixels)
         batch = Batch(pixels, labels, torch.tensor(indices), skipped)
         return _with_targets(batch, self.source, targets)
 
@@ -104,7 +110,7 @@ class TrainingBatches(Dataset[Batch]):
         self, index: int, generator: torch.Generator
     ) -> tuple[Tensor, Augmentation, int | ImageTargets]:
         """What is needed of an image, what was drawn for it, and its label."""
-        if has_encoded(self.source):
+        if self._encoded:
             encoded, label = cast(EncodedSource, self.source).encoded(index)
             image, drawn = decode_augmented(
                 encoded, self.transform, generator, decoding=self.decoding
@@ -129,18 +135,20 @@ class EvaluationBatches(Dataset[Batch]):
 
     def __getitem__(self, indices: range) -> Batch:
         size = self.preprocessing.size
-        images = torch.zeros(len(indices), 3, size, size, dtype=torch.uint8)
+        images = batch_memory((len(indices), 3, size, size), torch.channels_last)
         labels = torch.full((len(indices),), -1)
         targets: list[ImageTargets | None] = [None] * len(indices)
         found = torch.tensor([i if i < len(self.source) else -1 for i in indices])
         skipped: list[tuple[int, str]] = []
         for row, index in enumerate(indices):
             if index >= len(self.source):
+                images[row:] = 0
                 break
             try:
                 image, label = self.source[index]
             except UnreadableImageError as error:
                 skipped.append((index, f"{self.source.describe(index)}: {error}"))
+                images[row] = 0
                 continue
             images[row] = self.preprocessing(image)
             labels[row], targets[row] = _told(label)

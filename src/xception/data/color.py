@@ -27,14 +27,15 @@ def distort_color(image: Tensor, operations: Sequence[tuple[str, float]]) -> Ten
         >>> distort_color(grey, [("brightness", 20 / 255), ("saturation", 1.5)]).flatten().tolist()
         [120, 120, 120]
     """
-    values = image.to(torch.float32)
+    values = image.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     for name, amount in operations:
         values = _OPERATIONS[name](values, amount).clamp_(0, 255)
-    return values.round_().to(torch.uint8)
+    # By way of 16 bits: PyTorch has vector code for these two conversions, not for the direct one.
+    return values.round_().to(torch.int16).to(torch.uint8)
 
 
 def _brightness(values: Tensor, share: float) -> Tensor:
-    return values + 255 * share
+    return values.add_(255 * share)
 
 
 def _saturation(values: Tensor, factor: float) -> Tensor:
@@ -43,17 +44,23 @@ def _saturation(values: Tensor, factor: float) -> Tensor:
     With V the greatest and m the least channel, S = (V - m) / V, and a channel x is
     V - (V - x) * S'/S at the new saturation S' = min(factor * S, 1).
     """
-    most = values.amax(0, keepdim=True)
-    spread = most - values.amin(0, keepdim=True)
-    factors = (most / spread).clamp_(max=factor)  # 1/S caps the factor; x/0 = inf: grey stays grey
+    red, green, blue = values
+    most = torch.maximum(red, green)  # twice the speed of amax over three planes
+    torch.maximum(most, blue, out=most)
+    spread = torch.minimum(red, green)
+    torch.minimum(spread, blue, out=spread)
+    torch.sub(most, spread, out=spread)
+    factors = torch.div(most, spread, out=spread)
+    factors.clamp_(max=factor)  # 1/S caps the factor; x/0 = inf: grey stays grey
     factors.nan_to_num_(nan=1.0)  # 0/0, black
-    return most - (most - values) * factors
+    torch.sub(most, values, out=values)
+    return torch.sub(most, values.mul_(factors), out=values)
 
 
 def _contrast(values: Tensor, factor: float) -> Tensor:
     """Moves each channel away from or towards its own mean, as ``tf.image.adjust_contrast``."""
     mean = values.mean((1, 2), keepdim=True)
-    return mean + (values - mean) * factor
+    return values.sub_(mean).mul_(factor).add_(mean)
 
 
 def _hue(values: Tensor, turns: float) -> Tensor:

@@ -12,15 +12,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pixels
 
+from xception.data.resizing import INTERPOLATION, resize
 from xception.errors import InputError, nearest
 
-INTERPOLATION = {
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-}
 # A longer strip is cut to this ratio before its short side is enlarged: the crop takes a square
 # from the middle, and a 1x5000 image would otherwise become 341 x 1,705,000.
 _LONGEST_ASPECT = 8
@@ -90,17 +86,11 @@ class Preprocessing:
         """
         if self.mode == "central-crop":
             image = self._central(image)
-            target = [self.size, self.size]
+            target = (self.size, self.size)
         else:
             image = _shortened(image)
             target = self._enclosing(image.shape[-2], image.shape[-1])
-        if list(image.shape[-2:]) != target:
-            image = pixels.resize(
-                image,
-                target,
-                interpolation=INTERPOLATION[self.interpolation],
-                antialias=self.antialias,
-            )
+        image = resize(image, *target, interpolation=self.interpolation, antialias=self.antialias)
         return pixels.center_crop(image, [self.size, self.size])
 
     def _central(self, image: Tensor) -> Tensor:
@@ -110,23 +100,25 @@ class Preprocessing:
         left = int((width - width * self.crop_fraction) / 2)
         return image[..., top : height - top, left : width - left]
 
-    def _enclosing(self, height: int, width: int) -> list[int]:
+    def _enclosing(self, height: int, width: int) -> tuple[int, int]:
         """The size that an image is resized to before the central square is cut from it."""
         short = math.floor(self.size / self.crop_fraction)
         if height <= width:
-            return [short, int(short * width / height)]
-        return [int(short * height / width), short]
+            return short, int(short * width / height)
+        return int(short * height / width), short
 
     def normalize(self, images: Tensor) -> Tensor:
         """Scales pixel values to what the network takes, on the device where they are.
 
         Args:
-            images: (N, 3, S, S) uint8.
+            images: (N, 3, S, S) uint8, in any memory layout.
 
         Returns:
-            (N, 3, S, S) float32; in [-1, 1] with the default mean and std.
+            (N, 3, S, S) float32, plane by plane; in [-1, 1] with the default mean and std.
         """
-        values = images.to(torch.float32)
+        # A layout of its own, not the images': it decides which convolution kernels run, and so the
+        # last bits of a result.
+        values = images.to(torch.float32, memory_format=torch.contiguous_format)
         mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=images.device).view(3, 1, 1) * 255
         return values.sub_(mean).div_(std)

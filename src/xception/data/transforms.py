@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as pixels
 
 from xception.data.color import distort_color
-from xception.data.preprocessing import INTERPOLATION
+from xception.data.resizing import resize
 from xception.errors import InputError
 
 _CROP_ATTEMPTS = 10
@@ -200,21 +200,35 @@ class TrainingTransform:
             drawn.append((order[3], "hue", _between((-self.hue, self.hue), hue)))
         return tuple((name, amount) for _, name, amount in sorted(drawn))
 
-    def apply(self, images: Sequence[Tensor], drawn: Sequence[Augmentation]) -> Tensor:
+    @property
+    def layout(self) -> torch.memory_format:
+        """How a batch lies in memory: as it costs least.
+
+        Colours are computed plane by plane. Without them, pixels stay together, as in a decoder's
+        output.
+        """
+        colors = self.brightness or self.saturation is not None or self.contrast is not None
+        return torch.contiguous_format if colors or self.hue else torch.channels_last
+
+    def apply(
+        self, images: Sequence[Tensor], drawn: Sequence[Augmentation], out: Tensor | None = None
+    ) -> Tensor:
         """Does to the pixels what was drawn: (N, 3, size, size) uint8.
 
         Args:
             images: N images, each (3, H, W) uint8.
             drawn: One per image.
+            out: Where to put the results, of their shape; None: into new memory.
         """
+        if out is None:
+            shape = (len(images), 3, self.size, self.size)
+            out = torch.empty(shape, dtype=torch.uint8, memory_format=self.layout)
+        batch = out
         if self.crop == "inception":
-            # Filled, not stacked: a stack would take over the memory layout of its images, and the
-            # layout decides which convolution kernels run, and so the last bits of a training.
-            batch = torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8)
             for row, image, augmentation in zip(batch, images, drawn, strict=True):
                 row.copy_(self._crop(image, augmentation))
         else:
-            batch = self._shifted(torch.stack([self._whole(image) for image in images]), drawn)
+            batch.copy_(self._shifted(torch.stack([self._whole(image) for image in images]), drawn))
         if self.cutout:
             _blank(batch, [d.hole for d in drawn if d.hole is not None], self.cutout)
         for image, augmentation in zip(batch, drawn, strict=True):
@@ -223,11 +237,13 @@ class TrainingTransform:
         return batch
 
     def _resize(self, image: Tensor) -> Tensor:
-        return pixels.resize(
+        return resize(
             image,
-            [self.size, self.size],
-            interpolation=INTERPOLATION[self.interpolation],
+            self.size,
+            self.size,
+            interpolation=self.interpolation,
             antialias=self.antialias,
+            planes=self.layout == torch.contiguous_format,
         )
 
     def _crop(self, image: Tensor, drawn: Augmentation) -> Tensor:

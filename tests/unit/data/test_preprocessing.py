@@ -99,6 +99,14 @@ def test_normalize_scales_to_minus_one_and_one_exactly():
     assert found.max() == 1
 
 
+def test_normalize_gives_one_layout_whatever_the_batchs():
+    planes = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    by_pixel = planes.contiguous(memory_format=torch.channels_last)
+    found = Preprocessing().normalize(by_pixel)
+    assert found.is_contiguous()
+    assert torch.equal(found, Preprocessing().normalize(planes))
+
+
 def test_normalize_uses_each_channels_mean_and_std():
     prepare = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     found = prepare.normalize(torch.full((1, 3, 1, 1), 200, dtype=torch.uint8)).flatten()

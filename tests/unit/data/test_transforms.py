@@ -175,8 +175,7 @@ def test_transform_does_not_depend_on_the_memory_layout(crop):
     by_pixel = planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # as decoders give it
     ours, theirs = (transform([image], [generator(1)]) for image in (planes, by_pixel))
     assert torch.equal(ours, theirs)
-    assert ours.is_contiguous()
-    assert theirs.is_contiguous()
+    assert ours.stride() == theirs.stride()
 
 
 def test_transform_leaves_its_images_alone():
