@@ -60,6 +60,6 @@ def test_fewer_resources_than_asked_for_are_told_and_nothing_is_written(tmp_path
     words = ["--launcher", "ray", "--workers", "9999", "--output", str(tmp_path / "run")]
     code, told = alone([*words, *KEYS.split()], tmp_path / "log")
     assert code == 2
-    assert "9999 workers need 9999 CPU; ask for fewer --workers" in told
+    assert "for 9,999 workers it needs 9,999 CPU; ask for fewer --workers" in told
     assert "Traceback" not in told
     assert not (tmp_path / "run").exists()

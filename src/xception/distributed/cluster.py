@@ -53,6 +53,18 @@ class ServersLost:
     indices: tuple[int, ...]
 
 
+class ServersDied(Exception):
+    """Servers died while they were asked for their state; those that replace them are empty.
+
+    Args:
+        indices: Which.
+    """
+
+    def __init__(self, indices: tuple[int, ...]) -> None:
+        super().__init__(f"servers {indices} died")
+        self.indices = indices
+
+
 Event = Computed | Pushed | WorkerReady | WorkerLost | ServersLost
 
 
@@ -69,10 +81,10 @@ class Cluster(Protocol):
         """Waits for the next; None: nothing came for a while."""
 
     def averages(self) -> list[Values]:
-        """Every server's averaged slice."""
+        """Every server's averaged slice; may raise `ServersDied`."""
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Every server's state."""
+        """Every server's state; may raise `ServersDied`."""
 
     def restore(self, states: list[dict[str, Any]], generation: int) -> None:
         """Puts all servers back to a snapshot."""

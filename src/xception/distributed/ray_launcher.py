@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xception.errors import InputError, RunFailedError
+from xception.distributed.ray_connection import connection, reserve
+from xception.errors import InputError, RunFailedError, count_of
 
-_PLACEMENT_SECONDS = 30.0
 Function = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
@@ -72,20 +72,11 @@ def train_on_ray(
         InputError: Ray is not installed, no cluster answers, or it has less than is asked for.
         RunFailedError: The run failed on a worker, more often than ``max_failures``.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
+    with connection(address, "--ray-address") as ray:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
-    except ImportError:
-        raise InputError(
-            "--launcher ray needs Ray: pip install 'xception[distributed]', or start with torchrun"
-        ) from None
-    started = not ray.is_initialized()
-    try:
-        if started:
-            _connect(ray, address)
+
         require_resources(ray, wanted)
         before()
         trainer = TorchTrainer(
@@ -107,58 +98,27 @@ def train_on_ray(
             trainer.fit()
         except TrainingFailedError as error:
             raise _told(error) from None
-    finally:
-        if started:
-            ray.shutdown()
 
 
-def _connect(ray: Any, address: str) -> None:
-    arguments: dict[str, Any] = {"log_to_driver": True, "include_dashboard": False}
-    if address != "local":
-        arguments = {"log_to_driver": True}
-    try:
-        ray.init(address=address, logging_level="error", **arguments)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"no Ray cluster answers at --ray-address {address} ({reason}); start one with "
-            "ray start --head, or leave the option out"
-        ) from None
-
-
-def require_resources(ray: Any, wanted: Resources, seconds: float = _PLACEMENT_SECONDS) -> None:
+def require_resources(ray: Any, wanted: Resources) -> None:
     """Makes sure that all workers fit on the cluster, at the same time, now.
 
     Args:
         ray: The connected library.
         wanted: What they need.
-        seconds: How long resources that others hold are waited for.
 
     Raises:
         InputError: They do not.
     """
-    each = wanted.per_worker()
-    total = ray.cluster_resources()
-    asked = {name: count * wanted.workers for name, count in each.items()}
-    told = ", ".join(f"{int(total.get(name, 0))} {name}" for name in asked)
-    need = ", ".join(f"{int(count)} {name}" for name, count in asked.items())
-    advice = "ask for fewer --workers, or add machines to the cluster"
-    if any(total.get(name, 0) < count for name, count in asked.items()):
-        raise InputError(
-            f"the Ray cluster has {told}, and {wanted.workers} workers need {need}; {advice}"
-        )
-    from ray.util import placement_group, remove_placement_group
+    group = reserve(
+        ray,
+        [wanted.per_worker()] * wanted.workers,
+        asked=count_of(wanted.workers, "worker"),
+        advice="ask for fewer --workers, or add machines to the cluster",
+    )
+    from ray.util import remove_placement_group
 
-    group = placement_group([each] * wanted.workers, strategy="PACK")
-    try:
-        if not group.wait(seconds):
-            raise InputError(
-                f"the Ray cluster has {told} in all, but {wanted.workers} workers with {each} each "
-                f"found no place within {seconds:.0f} s (others hold it, or no single machine has "
-                f"enough); {advice}"
-            )
-    finally:
-        remove_placement_group(group)
+    remove_placement_group(group)  # Ray Train reserves for itself
 
 
 def _on_worker(config: dict[str, Any]) -> None:

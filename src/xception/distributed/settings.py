@@ -27,6 +27,7 @@ class AsynchronousKeys:
         ray_address: The cluster: "auto", HOST:PORT, or "local" for one on this machine alone.
         cpus_per_worker: CPU cores of each worker; they may be shares of one.
         gpus_per_worker: GPUs of each worker: 0 or 1.
+        cpus_per_shard: CPU cores reserved for each server; 0: it shares those of the workers.
         max_restarts: How many lost workers and servers are replaced before the run stops.
         lease_seconds: A worker that has its batch for longer is stopped and replaced; null: never.
     """
@@ -42,6 +43,7 @@ class AsynchronousKeys:
     ray_address: str = "local"
     cpus_per_worker: float = 1.0
     gpus_per_worker: int = 0
+    cpus_per_shard: float = 0.0
     max_restarts: int = 100
     lease_seconds: float | None = 600.0
 
@@ -51,7 +53,8 @@ class AsynchronousKeys:
         Raises:
             InputError: One is out of its range.
         """
-        least = {"workers": 0, "shards": 1, "jitter": 0, "max_restarts": 0, "cpus_per_worker": 0}
+        least = {"workers": 0, "shards": 1, "jitter": 0, "max_restarts": 0}
+        least |= {"cpus_per_worker": 0, "cpus_per_shard": 0}
         if self.max_staleness is not None:
             least["max_staleness"] = 0
         for name, bound in least.items():

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from xception.data.batches import TrainingBatches
 from xception.distributed.asynchronous import AsynchronousRun, training_batches
 from xception.distributed.gradient_worker import GradientWorker
 from xception.distributed.layout import Values
@@ -23,6 +25,7 @@ from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.conclude import conclude
 from xception.recipes.load import Recipe
 from xception.training.checkpoints import newest_checkpoint
+from xception.training.classifier import Classifier
 from xception.training.fit import Finished, Run
 from xception.training.interruption import RunInterrupted
 from xception.training.run_directory import RunDirectory
@@ -107,10 +110,11 @@ def train_asynchronously(
     return run.directory
 
 
-def build_run(recipe: Recipe) -> tuple[Any, Any]:
-    """The classifier and the data of a recipe: what a worker process needs."""
+def build_worker(recipe: Recipe) -> tuple[Classifier, TrainingBatches]:
+    """The classifier and the training batches of a recipe: what a worker's process needs."""
     data = build_data(recipe)
-    return build_classifier(recipe, data, build_model(recipe, data)), data
+    classifier = build_classifier(recipe, data, build_model(recipe, data))
+    return classifier, training_batches(data)
 
 
 def _simulated(run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
@@ -126,10 +130,14 @@ def _simulated(run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
 
 
 def _on_ray(recipe: Recipe, run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
-    raise InputError(
-        "asynchronous.engine: ray is not built yet; asynchronous.engine: simulator runs workers "
-        "and servers in one process"
-    )
+    from xception.distributed.ray_cluster import connected
+
+    with connected(run, partial(build_worker, recipe)) as cluster:
+        resume = begin()
+        cluster.start()
+        run.begin(cluster, resume=resume)
+        with _signals(run), ThreadPoolExecutor(1) as executor:
+            return run.drive(cluster, (), executor)
 
 
 @contextmanager

@@ -24,8 +24,8 @@ def test_numbers_out_of_range_are_refused(numbers):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        (Resources(3, cpus=2), "the Ray cluster has 4 CPU, and 3 workers need 6 CPU; ask"),
-        (Resources(2, gpus=1), "has 4 CPU, 1 GPU, and 2 workers need 2 CPU, 2 GPU; ask"),
+        (Resources(3, cpus=2), "the Ray cluster has 4 CPU; for 3 workers it needs 6 CPU; ask"),
+        (Resources(2, gpus=1), "has 4 CPU, 1 GPU; for 2 workers it needs 2 CPU, 2 GPU; ask"),
     ],
 )
 def test_fewer_resources_than_asked_for_are_told_at_once(wanted, message):
