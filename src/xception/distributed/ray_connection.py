@@ -57,7 +57,7 @@ def connection(address: str, asked_by: str) -> Iterator[Any]:
     arguments: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if local else {}
     try:
         with _own_sigterm():
-            ray.init(address=address, logging_level="error", log_to_driver=True, **arguments)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **arguments)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
         if local:

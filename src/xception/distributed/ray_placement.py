@@ -29,7 +29,7 @@ class Placement:
         asked = count_of(keys.workers, "worker")
         if server:
             asked += f" and {count_of(keys.shards, 'server')}"
-        self._group = None
+        self._group: Any = None
         if bundles:
             self._group = reserve(
                 ray,
