@@ -40,7 +40,12 @@ def main(arguments: Sequence[str]) -> int:
         help="File with a class name to a line. Default: classes.txt beside the table or tar "
         "files; for a folder the names of its folders.",
     )
-    add("--images-per-shard", type=int, default=4096, help="At most; the last shard has fewer.")
+    add(
+        "--images-per-shard",
+        type=int,
+        help="At most; the last shard has fewer. Default: 4,096, doubled until there are no more "
+        "than 8,192 shards.",
+    )
     add("--workers", type=int, help="Processes; by default one per CPU core.")
     add(
         "--short-side",
@@ -89,13 +94,13 @@ def _packing(
     source: Path,
     kind: str,
     classes: Path | None,
-    images_per_shard: int,
+    images_per_shard: int | None,
     again: tuple[int | None, int],
 ) -> "Packing":
     from xception.data.class_lists import CLASS_LIST, read_class_list
     from xception.data.label_tables import read_label_table
     from xception.data.manifest import Reencoding
-    from xception.data.packing import Packing
+    from xception.data.packing import Packing, images_per_shard_of
     from xception.data.tar_images import read_tars
 
     if not source.exists():
@@ -107,10 +112,12 @@ def _packing(
         images, labels, names = read_class_folders(
             source, read_class_list(classes) if classes else None
         )
-        return Packing(images, labels, names, False, images_per_shard, reencoding)
+        many = images_per_shard or images_per_shard_of(len(images))
+        return Packing(images, labels, names, False, many, reencoding)
     beside = source if source.is_dir() else source.parent
     names = read_class_list(classes or beside / CLASS_LIST)
     if kind == "parquet" and source.suffix != ".parquet":
         raise InputError(f"{source} does not end in .parquet; use --from table for other tables")
     table = read_tars(source, names) if kind == "tar" else read_label_table(source, names)
-    return Packing(table.images, table.labels, names, True, images_per_shard, reencoding)
+    many = images_per_shard or images_per_shard_of(len(table.images))
+    return Packing(table.images, table.labels, names, True, many, reencoding)

@@ -6,14 +6,39 @@ arrays (`xception.data.shared_arrays`). Either way an index of millions of image
 
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from xception.data.batches import Batch, EvaluationBatches, TrainingBatches
+from xception.data.cache import is_in_memory, is_small
 from xception.data.shared_arrays import SharedArrays, start_method
-from xception.data.worker_process import script_left_out, settle_worker, signals_held
+from xception.data.sources import AnySource
+from xception.data.worker_process import cpu_cores, script_left_out, settle_worker, signals_held
+from xception.errors import InputError
+
+_MOST = 16
+
+
+def processes_for(source: AnySource, wanted: int | Literal["auto"], *, devices: int) -> int:
+    """How many loader processes a training process has.
+
+    Args:
+        source: The images.
+        wanted: So many; "auto": none for small images in memory, else one per CPU core, at most 16.
+        devices: Training processes on this machine, which share its cores.
+
+    Raises:
+        InputError: A negative number.
+    """
+    if wanted != "auto":
+        if wanted < 0:
+            raise InputError(f"data.num_workers is {wanted}; it can't be negative")
+        return wanted
+    if is_in_memory(source) and is_small(source):
+        return 0
+    return max(1, min(_MOST, cpu_cores() // devices))
 
 
 class Plan:

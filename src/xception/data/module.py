@@ -8,16 +8,14 @@ import lightning
 from xception.data.cache import CachedSource, is_in_memory, is_small
 from xception.data.catalog import open_source
 from xception.data.crop_decoding import Decoding
+from xception.data.loader_processes import processes_for
 from xception.data.loading import EvaluationLoader, TrainingLoader
 from xception.data.preprocessing import Preprocessing
 from xception.data.sources import AnySource, is_multi_label
 from xception.data.transforms import TrainingTransform
-from xception.data.worker_process import cpu_cores
 from xception.errors import InputError
 
 log = logging.getLogger(__name__)
-
-_MOST_WORKERS = 16
 
 
 class ImageData(lightning.LightningDataModule):
@@ -295,11 +293,6 @@ class ImageData(lightning.LightningDataModule):
         return max(1, self.batch_size // (self._world_size * accumulation))
 
     def _workers(self, source: AnySource) -> int:
-        if self.num_workers != "auto":
-            if self.num_workers < 0:
-                raise InputError(f"data.num_workers is {self.num_workers}; it can't be negative")
-            return self.num_workers
-        if is_in_memory(source) and is_small(source):
-            return 0
-        local = int(self.trainer.num_devices) if self.trainer else 1
-        return max(1, min(_MOST_WORKERS, cpu_cores() // local))
+        return processes_for(
+            source, self.num_workers, devices=int(self.trainer.num_devices) if self.trainer else 1
+        )

@@ -5,7 +5,6 @@ manifest comes last. What is there under its own name is whole, and is not writt
 """
 
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xception.data.decoding import UnreadableImageError, decode_image
+from xception.data.decoding import UnreadableImageError
 from xception.data.encoded_images import EncodedImages
 from xception.data.manifest import (
     MANIFEST,
@@ -30,6 +29,7 @@ from xception.data.manifest import (
     write_manifest,
 )
 from xception.data.records import Record, encode_record
+from xception.data.reencoding import reencode
 from xception.data.shards import array_record
 from xception.data.targets import SparseLabels
 from xception.errors import InputError
@@ -37,6 +37,23 @@ from xception.weights.atomic import flush_directory
 
 NOTES = ".packing"
 _WRITER = "group_size:1"  # a record to a group: one is read without its neighbours
+_MOST_SHARDS = 8192
+
+
+def images_per_shard_of(images: int) -> int:
+    """As many images to a shard as `xception data pack` takes by itself: a process keeps shards.
+
+    Args:
+        images: In all.
+
+    Example:
+        >>> images_per_shard_of(1_281_167), images_per_shard_of(350_000_000)
+        (4096, 65536)
+    """
+    size = 4096
+    while -(-images // size) > _MOST_SHARDS:
+        size *= 2
+    return size
 
 
 @dataclass(frozen=True)
@@ -267,23 +284,3 @@ def write_shard(packing: Packing, target: Path, name: str, number: int) -> Shard
     waiting.write_text(json.dumps(note), encoding="utf-8")
     waiting.replace(_note_path(target, name, number))
     return shard
-
-
-def reencode(encoded: bytes, how: Reencoding) -> bytes:
-    """A JPEG whose short side is at most ``how.short_side``; smaller images are kept as they are.
-
-    Shrinking averages over the pixels that it removes; orientation and colours are settled.
-
-    Raises:
-        UnreadableImageError: The image can't be decoded.
-    """
-    from PIL import Image
-    from torchvision.transforms.v2 import functional as pixels
-
-    image = decode_image(encoded)
-    if min(image.shape[1:]) <= how.short_side:
-        return encoded
-    small = pixels.resize(image, [how.short_side], antialias=True)
-    stream = io.BytesIO()
-    Image.fromarray(small.permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=how.quality)
-    return stream.getvalue()

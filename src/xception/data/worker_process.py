@@ -1,9 +1,10 @@
-"""Signals of loader processes: a loader process ends when its parent ends it, or is gone.
+"""Loader processes, once started: one ends when its parent ends it, or is gone.
 
 Ctrl-C and a scheduler's SIGTERM often reach every process of a job at once. The main process then
 finishes its step and saves; its loader processes must neither die before it nor print tracebacks.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -50,9 +51,13 @@ def script_left_out() -> Iterator[None]:
 def settle_worker(worker: int) -> None:
     """Makes a loader process deaf to Ctrl-C, and to SIGTERM from any process but its parent.
 
+    What it has inherited is also taken out of the garbage collector's rounds: a round writes to
+    every object that it visits, and a forked process would get copies of its parent's memory.
+
     Args:
         worker: The loader process's number, as ``DataLoader`` gives it; of no consequence.
     """
+    gc.freeze()
     sys.excepthook = _tell_unless_interrupted
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):

@@ -16,7 +16,7 @@ from PIL import Image
 from xception.data.catalog import open_source
 from xception.data.decoding import read_image
 from xception.data.manifest import Reencoding, read_manifest
-from xception.data.packing import reencode
+from xception.data.reencoding import reencode
 
 COUNT = 11
 CLASSES = ["cat", "dog", "sofa"]

@@ -1,9 +1,11 @@
+import gc
+import multiprocessing
 import signal
 import sys
 
 import pytest
 
-from xception.data.worker_process import _tell_unless_interrupted, signals_held
+from xception.data.worker_process import _tell_unless_interrupted, settle_worker, signals_held
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,22 @@ def test_signals_held_delivers_right_after():
         assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _settle_and_count(results):
+    settle_worker(0)
+    results.put((gc.get_freeze_count(), len(gc.get_objects())))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_settle_worker_leaves_what_was_inherited_out_of_the_collector():
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    process = context.Process(target=_settle_and_count, args=(results,))
+    inherited = len(gc.get_objects())
+    process.start()
+    frozen, visited = results.get()
+    process.join()
+    assert gc.get_freeze_count() == 0, "the parent's objects stay in its own collector"
+    assert frozen > 0.9 * inherited  # some die on the way
+    assert visited < 0.1 * inherited
