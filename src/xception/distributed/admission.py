@@ -181,6 +181,16 @@ class Coordinator:
         self._in_flight.clear()
         self.hold_at = None
 
+    def describe(self) -> dict[str, Any]:
+        """The histogram of the staleness and its mean, and what was counted."""
+        total = sum(self.staleness.values())
+        weighted = sum(staleness * n for staleness, n in self.staleness.items())
+        return {
+            "mean_staleness": round(weighted / max(total, 1), 4),
+            "staleness": {str(k): n for k, n in sorted(self.staleness.items())},
+            "counts": {name: n for name, n in sorted(self.counts.items()) if n},
+        }
+
     def _half(self) -> int | None:
         """A batch that a worker died with while pushing: some servers may have it already."""
         return next((n for n in self._in_flight if self.ledger.waits(n)), None)

@@ -7,6 +7,7 @@ rows, evaluation, snapshots and what follows a loss are decided here, the same f
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
@@ -19,6 +20,7 @@ from xception.distributed.cluster import (
     Cluster,
     Computed,
     Pushed,
+    ServersDied,
     ServersLost,
     TakesUpWork,
     WorkerLost,
@@ -109,7 +111,9 @@ class AsynchronousRun:
         """
         if not resume:
             self.record.begin()
-            self.snapshots.save(cluster, self._idle)
+            while self.snapshots.step < 0:
+                with suppress(ServersDied):  # those that replace them stand at the beginning too
+                    self.snapshots.save(cluster, self._idle)
             return
         takes_up = isinstance(cluster, TakesUpWork)
         work = self.snapshots.restore(cluster, keep_leases=takes_up)
@@ -123,66 +127,65 @@ class AsynchronousRun:
 
     def describe(self) -> dict[str, Any]:
         """What ``summary.json`` tells of it."""
-        coordinator = self.coordinator
-        total = sum(coordinator.staleness.values())
-        weighted = sum(staleness * n for staleness, n in coordinator.staleness.items())
-        return {
-            **{name: getattr(self.keys, name) for name in ("engine", "workers", "shards")},
-            "mean_staleness": round(weighted / max(total, 1), 4),
-            "staleness": {str(k): n for k, n in sorted(coordinator.staleness.items())},
-            "counts": {name: n for name, n in sorted(coordinator.counts.items()) if n},
-        }
+        named = {name: getattr(self.keys, name) for name in ("engine", "workers", "shards")}
+        return named | self.coordinator.describe()
 
     def interrupt(self, cause: int) -> None:
         """Asks for a snapshot and an end, as soon as pushes on their way have arrived."""
         self.interrupted_by = cause
 
     def drive(self, cluster: Cluster, workers: Iterable[int], executor: Executor) -> Values:
-        """Trains to the end.
+        """Trains to the end; returns the averaged state.
 
         Args:
             cluster: The workers and servers, which stand where this run stands.
             workers: Those that are ready; others tell it by an event.
             executor: Where evaluations run.
 
-        Returns:
-            The averaged state.
-
         Raises:
             RunInterrupted: `interrupt` was called; the state is saved.
             RunFailedError: The gradients are not finite.
         """
-        for worker in sorted(workers):
-            if worker not in self._busy and worker not in self._waiting:
-                self._set_idle(worker)
-        self.evaluation.begin(cluster.averages, executor)
-        while True:
+        for worker in sorted(set(workers) - self._busy - self._waiting.keys()):
+            self._set_idle(worker)
+        average = None
+        while average is None:
+            try:
+                self.evaluation.begin(cluster.averages, executor)
+                average = self._turn(cluster, executor)
+            except ServersDied as died:
+                self._go_back(ServersLost(died.indices), cluster)
+        return average
+
+    def _turn(self, cluster: Cluster, executor: Executor) -> Values | None:
+        """What is to be done, and the next event; the averaged state where that was all."""
+        self._hold()
+        if self._stands_still():
+            self._stop_here(cluster, executor)
+            if self.coordinator.ledger.is_finished:
+                self.evaluation.finish()
+                return self.layout.join(cluster.averages())
             self._hold()
-            if self._stands_still():
-                self._stop_here(cluster, executor)
-                if self.coordinator.ledger.is_finished:
-                    self.evaluation.finish()
-                    return self.layout.join(cluster.averages())
-                self._hold()
-            for worker, computed in sorted(self._waiting.items()):
-                if self._ask(cluster, computed) is not Decision.WAIT:
-                    del self._waiting[worker]
-                    self._lease(cluster)  # at once: it may have been dropped to free a worker
-            self._lease(cluster)
-            event = cluster.next_event()
-            self.evaluation.collect()
-            if isinstance(event, Computed):
-                if self._ask(cluster, event) is Decision.WAIT:
-                    self._waiting[event.worker] = event
-            elif isinstance(event, Pushed):
-                self._complete(event)
-            elif isinstance(event, WorkerReady):
-                self._forget(event.worker)
-                self._set_idle(event.worker)
-            elif isinstance(event, WorkerLost):
-                self._lose(event)
-            elif isinstance(event, ServersLost):
-                self._go_back(event, cluster, executor)
+        for worker, computed in sorted(self._waiting.items()):
+            if self._ask(cluster, computed) is not Decision.WAIT:
+                del self._waiting[worker]
+                self._lease(cluster)  # at once: it may have been dropped to free a worker
+        self._lease(cluster)
+        event = cluster.next_event()
+        self.evaluation.collect()
+        if isinstance(event, Computed):
+            if self._ask(cluster, event) is Decision.WAIT:
+                self._waiting[event.worker] = event
+        elif isinstance(event, Pushed):
+            self._complete(event)
+        elif isinstance(event, WorkerReady):
+            self._forget(event.worker)
+            self._set_idle(event.worker)
+        elif isinstance(event, WorkerLost):
+            self._lose(event)
+        elif isinstance(event, ServersLost):
+            self._go_back(event, cluster)
+        return None
 
     def _hold(self) -> None:
         """The next update at which all servers must stand still."""
@@ -263,7 +266,7 @@ class AsynchronousRun:
             flush=True,
         )
 
-    def _go_back(self, event: ServersLost, cluster: Cluster, executor: Executor) -> None:
+    def _go_back(self, event: ServersLost, cluster: Cluster) -> None:
         """A server died: all of them go back to the last snapshot."""
         before, counts = self.coordinator.completed, self.coordinator.counts
         elapsed = self.record.elapsed()
@@ -278,13 +281,12 @@ class AsynchronousRun:
         for worker in sorted(self._waiting):
             self._set_idle(worker)
         self._waiting.clear()
-        names = ", ".join(map(str, event.indices))
         print(
-            f"step {before}: server {names} died; all servers are back at the snapshot of step "
-            f"{step}: {count_of(before - step, 'update')} lost, and computed again",
+            f"step {before}: server {', '.join(map(str, event.indices))} died; all servers are "
+            f"back at the snapshot of step {step}: {count_of(before - step, 'update')} lost, and "
+            "computed again",
             flush=True,
         )
-        self.evaluation.begin(cluster.averages, executor)
 
 
 def training_batches(data: ImageData) -> TrainingBatches:

@@ -29,13 +29,13 @@ class AveragedEvaluation:
         self._future: Future[dict[str, float]] | None = None
 
     def begin(self, averages: Callable[[], list[Values]], executor: Executor) -> None:
-        """Starts what is due.
+        """Starts what is due, unless it is on its way.
 
         Args:
             averages: Every server's averaged slice, as after update ``due_at``.
             executor: Where it runs.
         """
-        if self.due_at is not None:
+        if self.due_at is not None and self._future is None:
             self._future = executor.submit(self._evaluate, self._layout.join(averages()))
 
     def collect(self) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Handle = Callable[[Any], None]
@@ -15,12 +15,14 @@ class Call:
     Attributes:
         owner: The process that was called, e.g. "worker 0".
         handle: Takes the result.
-        since: When it began, monotonic seconds; None: it may take as long as it likes.
+        since: When it began, monotonic seconds.
+        limit: The most seconds that it may take; None: as long as it likes.
     """
 
     owner: str
     handle: Handle
-    since: float | None
+    since: float
+    limit: float | None
 
 
 class Calls:
@@ -34,9 +36,9 @@ class Calls:
         self._ray = ray
         self._calls: dict[Any, Call] = {}  # by Ray's reference
 
-    def add(self, ref: Any, owner: str, handle: Handle, *, is_timed: bool = False) -> None:
+    def add(self, ref: Any, owner: str, handle: Handle, *, limit: float | None = None) -> None:
         """Remembers one."""
-        self._calls[ref] = Call(owner, handle, time.monotonic() if is_timed else None)
+        self._calls[ref] = Call(owner, handle, time.monotonic(), limit)
 
     def next(self, seconds: float) -> tuple[Any, Call] | None:
         """The next that is done, with its reference; None: none for so long."""
@@ -47,18 +49,19 @@ class Calls:
         """Drops all of a process that is no more."""
         self._calls = {ref: call for ref, call in self._calls.items() if call.owner != owner}
 
-    def overdue(self, seconds: float) -> list[str]:
-        """Whose calls have taken longer."""
-        begun = time.monotonic() - seconds
-        return [c.owner for c in self._calls.values() if c.since is not None and c.since < begun]
+    def overdue(self) -> list[str]:
+        """Whose calls have taken too long."""
+        now = time.monotonic()
+        return [
+            call.owner
+            for call in self._calls.values()
+            if call.limit is not None and now - call.since > call.limit
+        ]
 
     def begin_anew(self) -> None:
         """All calls get their full time again, from now on."""
         now = time.monotonic()
-        self._calls = {
-            ref: call if call.since is None else Call(call.owner, call.handle, now)
-            for ref, call in self._calls.items()
-        }
+        self._calls = {ref: replace(call, since=now) for ref, call in self._calls.items()}
 
 
 def gather(

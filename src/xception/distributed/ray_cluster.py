@@ -37,6 +37,8 @@ from xception.distributed.settings import AsynchronousKeys
 from xception.errors import InputError, RunFailedError
 
 POLL_SECONDS = 1.0
+START_SECONDS = 600.0
+"""The most that a worker may take until it has built its network and opened its data."""
 ALIVE_SECONDS = 20.0
 """A process that does not say for so long where it is has stopped."""
 MOST_LIVES = 3
@@ -182,7 +184,8 @@ class RayCluster:
         self, worker: int, method: str, arguments: tuple[Any, ...], take: Handle
     ) -> None:
         ref = getattr(self._workers[worker], method).remote(*arguments)
-        self._calls.add(ref, f"worker {worker}", take, is_timed=True)
+        limit = START_SECONDS if method == "prepare" else self.keys.lease_seconds
+        self._calls.add(ref, f"worker {worker}", take, limit=limit)
 
     def _start_server(self, index: int) -> None:
         name, options = f"server {index}", self._placement.server(index)
@@ -247,8 +250,7 @@ class RayCluster:
 
     def _replace_what_hangs(self) -> None:
         """Stops and replaces workers that have taken too long, or servers if that is why."""
-        limit = self.keys.lease_seconds
-        late = [] if limit is None else self._calls.overdue(limit)
+        late = self._calls.overdue()
         if not late:
             return
         answers = [
@@ -260,7 +262,7 @@ class RayCluster:
             self._calls.begin_anew()
             return
         for owner in late:
-            reason = f"it had its batch for {limit:g} s, the most by asynchronous.lease_seconds"
+            reason = "no answer within asynchronous.lease_seconds"
             self._lose_worker(int(owner.split()[1]), reason)
 
     def _lose_worker(self, worker: int, reason: str) -> None:
