@@ -42,6 +42,7 @@ _READ_KEYS = {
 _AS_GOOD_AS_DEFAULT = (
     ("accumulate_grad_batches", 1),
     ("devices", 1),
+    ("devices", "1"),
     ("logger", True),
     ("logger", False),
     ("precision", "32-true"),
@@ -202,8 +203,13 @@ def evaluation_steps(trainer: dict[str, Any], steps_per_epoch: int) -> Callable[
     interval, epochs = trainer["val_check_interval"], trainer["check_val_every_n_epoch"]
     if interval is None:
         interval = 1.0
-    if isinstance(interval, str):
+    if not isinstance(interval, int | float):
         raise InputError("trainer.val_check_interval must be a number of steps here, not a time")
+    if interval <= 0 or (epochs is not None and epochs < 1):
+        raise InputError(
+            "trainer.val_check_interval must be above 0, and trainer.check_val_every_n_epoch "
+            "at least 1, or null"
+        )
     if epochs is None:
         if isinstance(interval, float):
             raise InputError(
