@@ -53,6 +53,7 @@ def test_two_cells_are_trained_reported_and_then_skipped(tmp_path, capsys, monke
         (["--gpu-hour-price", "-1", "--dry-run", "--scale", "jft"], "price of a GPU hour is -1"),
         (["--scale", "cifar"], "expected one of digits, cifar10, imagenet, jft"),
         (["--seeds", "0"], "give 1 or more"),
+        (["--seeds", "many"], "--seeds: expected int, not 'many'"),
         (["--seed", "3"], "did you mean '--seeds'"),
         (["--data-root", "/nowhere", "--scale", "cifar10"], "there is no such folder"),
         (["--data-root", "."], "leave --data-root out"),
@@ -66,6 +67,19 @@ def test_mistakes_are_one_sentence_and_write_nothing(tmp_path, capsys, words, me
     assert message in error
     assert error.count("\n") == 1
     assert not output.exists()
+
+
+def test_a_file_is_no_output_directory(tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    drawn = str(tmp_path / "drawn")
+    assert main(["reproduce", "figure-1", "--output", drawn]) == 0
+    capsys.readouterr()
+    for command in (["reproduce", "figure-1", "--output"], ["report", drawn, "--output"]):
+        assert main([*command, str(tmp_path / "letter.txt")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("xception: error: ")
+        assert error.count("\n") == 1
+    assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
 def test_report_on_something_else_is_refused(tmp_path, capsys):

@@ -69,4 +69,14 @@ def _sentence(message: str, options: list[str]) -> str:
         if choices:
             wanted = f"one of {choices[1]}".replace("'", "")
         return f"{name}: expected {wanted}, not '{value}'"
+    several = re.match(
+        r'Parser key "(\w+)": Does not validate against any of the Union subtypes Subtypes: '
+        r"\[(.*?)\] Errors: .*Given value: (.*)",
+        text,
+    )
+    if several:
+        key, types, value = several.groups()
+        names = [name for name in re.findall(r"<class '(\w+)'>", types) if name != "NoneType"]
+        if names:
+            return f"--{key.replace('_', '-')}: expected {' or '.join(names)}, not '{value}'"
     return re.sub(r'Parser key "(\w+)": ', r"\1: ", text)

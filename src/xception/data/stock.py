@@ -81,6 +81,12 @@ def open_stock(
     folder = Path(root).expanduser() if root is not None else default_root()
     if _is_image_folder(folder, split):
         return open_folder(folder, split)
+    if split == "evaluation" and _is_image_folder(folder, "train"):
+        raise InputError(
+            f"{folder} has train/ with a folder for each class and neither of "
+            f"{', '.join(f'{name}/' for name in EVALUATION_FOLDERS)} beside it; add the held-out "
+            "images, or name another data.root"
+        )
     stock = STOCK[name]
     dataset = _load(name, stock, stock.train if split == "train" else stock.evaluation, folder)
     if stock.files is not None:

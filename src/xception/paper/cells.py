@@ -165,12 +165,15 @@ def write_manifest(output: Path, content: dict[str, Any]) -> Path:
     path = output / "manifest.json"
     if path.exists():
         before = read_manifest(output)
-        for key in ("scale", "overrides", "data"):
+        begun = any(output.glob("cells/*/seed-*"))
+        for key in ("scale", "overrides", "data") if begun else ("scale",):
             if before.get(key) != content.get(key):
                 raise InputError(
                     f"{output} holds a reproduction with {key} {before.get(key)!r}, not "
                     f"{content.get(key)!r}; name another directory with --output"
                 )
+    elif output.exists() and not output.is_dir():
+        raise InputError(f"{output} is a file; name a directory with --output")
     elif output.is_dir() and any(output.iterdir()):
         raise InputError(
             f"{output} is not empty and holds no reproduction; name another directory with --output"

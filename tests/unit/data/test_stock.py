@@ -91,6 +91,13 @@ def test_open_stock_says_that_it_cannot_download(tmp_path, offline, name):
         open_stock(name, "train", root=str(tmp_path / "absent"))
 
 
+def test_a_tree_without_held_out_images_is_told_and_not_downloaded_into(tmp_path, save_image):
+    save_image(tmp_path / "train" / "cat" / "0.png")
+    with pytest.raises(InputError, match=r"has train/ .* neither of val/, .*test/ beside it"):
+        open_stock("cifar10", "evaluation", root=str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
 def test_stock_sets_exist_in_torchvision():
     for entry in STOCK.values():
         assert hasattr(datasets, entry.title)

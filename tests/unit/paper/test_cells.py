@@ -283,6 +283,17 @@ def test_manifest_keeps_one_directory_to_one_scale(tmp_path):
         write_manifest(tmp_path / "run", {**asked, "scale": "cifar10"})
 
 
+def test_a_directory_without_cells_takes_other_data(tmp_path, write_cell):
+    asked = {"scale": "cifar10", "overrides": [], "data": "CIFAR-10"}
+    write_manifest(tmp_path, asked)  # of a command that then found no data
+    other = {**asked, "data": "CIFAR-10, JPEG"}
+    write_manifest(tmp_path, other)
+    assert read_manifest(tmp_path) == other
+    write_cell(tmp_path, "xception", 0, [0.9])
+    with pytest.raises(InputError, match="data 'CIFAR-10, JPEG', not 'CIFAR-10'"):
+        write_manifest(tmp_path, asked)
+
+
 def test_foreign_directories_are_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="holds no reproduction"):
