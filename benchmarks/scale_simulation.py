@@ -1,11 +1,10 @@
-"""Order, resume, shards and leases at JFT's size: memory of a process and time, against the size.
+"""Order, resume and shards at JFT's size: memory of a process and time, against the size.
 
 A few real ArrayRecord files of small images are written; a manifest lists them again and again, so
 that up to 350,000,000 index entries share their records. Every row is measured in fresh processes.
 
-    OMP_NUM_THREADS=1 python benchmarks/scale_simulation.py data
-    OMP_NUM_THREADS=1 python benchmarks/scale_simulation.py data --images-per-shard 65536
-    python benchmarks/scale_simulation.py leases
+    OMP_NUM_THREADS=1 python benchmarks/scale_simulation.py
+    OMP_NUM_THREADS=1 python benchmarks/scale_simulation.py --images-per-shard 65536
 
 Memory is what is private to a process and written to (Private_Dirty in Linux' smaps_rollup): what a
 forked process still shares with its parent, and shared memory, are not in it. Each figure is less
@@ -39,7 +38,6 @@ from xception.data.packing import Packing, pack
 from xception.data.shards import ShardImages, open_shards
 from xception.data.targets import SparseLabels
 from xception.data.transforms import TrainingTransform
-from xception.distributed.ledger import Lease, LeaseLedger
 
 SIZES = [1_000_000, 10_000_000, 100_000_000, 350_000_000]
 FILES = 4
@@ -48,7 +46,6 @@ WORKERS, IMAGES = 60, 32  # the paper's GPUs; images of each in a step, as in th
 BATCHES = (10, 60)  # after so many of a process its memory is looked at
 BASE_BATCHES = 4  # the same for the set of four files, which has no more
 LOOKUPS = 20  # global batches whose order is looked up
-SLOW_SECONDS, UPDATES = 600, 28  # a worker that keeps its batch so long; updates per second
 MEBIBYTE = 2**20
 
 
@@ -187,85 +184,14 @@ def measure_one_process(folder: Path) -> dict[str, Any]:
     }
 
 
-def measure_leases(count: int) -> dict[str, Any]:
-    """Every lease of an epoch: workers end in random order, one batch in a hundred goes back.
-
-    In the middle, the ledger is thrown away and another one goes on from its snapshot.
-    """
-    steps = count // IMAGES
-    rng = random.Random(0)
-    held: list[Lease] = []
-    snapshot_bytes = operations = next_look = completed = 0
-    restore_ms = -1.0
-    before = peak = private_mib()
-    start = time.perf_counter()
-    ledger = LeaseLedger(steps=steps, steps_per_epoch=steps, batch_size=IMAGES)
-    while not ledger.is_finished:
-        while len(held) < WORKERS and (lease := ledger.lease(len(held))) is not None:
-            held.append(lease)
-            operations += 1
-        place = int(rng.random() * len(held))
-        held[place], held[-1] = held[-1], held[place]
-        lease = held.pop()
-        if rng.random() < 0.01:
-            ledger.put_back(lease)
-        else:
-            completed += ledger.complete(lease)
-        operations += 1
-        if operations >= next_look:
-            next_look += 20_000
-            peak = max(peak, private_mib())
-            snapshot_bytes = max(snapshot_bytes, len(pickle.dumps(ledger.snapshot())))
-        if restore_ms < 0 and completed >= steps // 2:
-            stored = pickle.dumps(ledger.snapshot())
-            ledger = LeaseLedger(steps=steps, steps_per_epoch=steps, batch_size=IMAGES)
-            spent, _ = seconds_of(lambda: ledger.restore(pickle.loads(stored)))  # noqa: B023
-            restore_ms = 1000 * spent
-            assert not any(ledger.complete(old) for old in held), "a lease outlived its ledger"
-            held.clear()
-    seconds = time.perf_counter() - start
-    assert completed == steps, "every batch is done once"
-    return {
-        "images": count,
-        "steps": steps,
-        "operations": operations,
-        "seconds": seconds,
-        "mib": max(peak, private_mib()) - before,
-        "snapshot_bytes": snapshot_bytes,
-        "restore_ms": restore_ms,
-        **measure_slow_worker(steps),
-    }
-
-
-def measure_slow_worker(steps: int) -> dict[str, Any]:
-    """One worker keeps the first batch while the others do all of ten minutes."""
-    before = private_mib()
-    ledger = LeaseLedger(steps=steps, steps_per_epoch=steps, batch_size=IMAGES)
-    ledger.lease(0)
-    for _ in range(min(UPDATES * SLOW_SECONDS, steps - 1)):
-        lease = ledger.lease(1)
-        assert lease is not None
-        ledger.complete(lease)
-    stored = pickle.dumps(ledger.snapshot())
-    again = LeaseLedger(steps=steps, steps_per_epoch=steps, batch_size=IMAGES)
-    again.restore(pickle.loads(stored))
-    waiting = again.lease(2)
-    assert waiting is not None
-    assert waiting.number == 0, "the slow worker's batch is handed out first"
-    return {"slow_bytes": len(stored), "slow_mib": private_mib() - before}
-
-
-def in_a_fresh_process(*what: object) -> dict[str, Any]:
-    """The figures of one measurement, made by a process of its own."""
+def fresh_process(script: str, *words: object) -> dict[str, Any]:
+    """The figures that a script prints as its last line, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "measure", *map(str, what)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, script, *map(str, words)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def row(*cells: object) -> None:
@@ -294,9 +220,9 @@ def tell_data(sizes: list[int], images_per_shard: int) -> None:
         for shards in [FILES, *(size // images_per_shard for size in sizes)]:
             list_shards(folder, manifest, shards)
             spawned, forked = (
-                in_a_fresh_process("loader", folder, method) for method in ("spawn", "fork")
+                fresh_process(__file__, "--measure", folder, method) for method in ("spawn", "fork")
             )
-            one = in_a_fresh_process("alone", folder)
+            one = fresh_process(__file__, "--measure", folder, "alone")
             if shards == FILES:
                 base = spawned, forked, one
                 taken = (
@@ -341,59 +267,23 @@ def tell_data(sizes: list[int], images_per_shard: int) -> None:
     print(f"\nThe loader's state: {one['state_bytes']} bytes pickled.")
 
 
-def tell_leases(sizes: list[int]) -> None:
-    """The table of leases."""
-    row(
-        "images",
-        f"leases of {IMAGES}",
-        "s, whole epoch",
-        "operations/s",
-        "MiB",
-        "snapshot, bytes at most",
-        "ms to restore in the middle",
-        f"snapshot, one batch held for {SLOW_SECONDS} s",
-        "MiB then",
-    )
-    row(*["---"] * 9)
-    for size in sizes:
-        found = in_a_fresh_process("leases", size)
-        row(
-            f"{size:,}",
-            f"{found['steps']:,}",
-            f"{found['seconds']:.1f}",
-            f"{found['operations'] / found['seconds']:,.0f}",
-            f"{found['mib']:.1f}",
-            f"{found['snapshot_bytes']:,}",
-            f"{found['restore_ms']:.2f}",
-            f"{found['slow_bytes']:,}",
-            f"{found['slow_mib']:.1f}",
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("what", choices=["data", "leases", "measure"])
-    parser.add_argument("measurement", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--images-per-shard", type=int, default=4096)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.what == "measure":
+    if options.measure:
         torch.set_num_threads(1)
-        kind, *rest = options.measurement
-        if kind == "leases":
-            print(json.dumps(measure_leases(int(rest[0]))))
-        elif kind == "alone":
-            print(json.dumps(measure_one_process(Path(rest[0]))))
-        else:
-            print(json.dumps(measure_loader_process(Path(rest[0]), rest[1])))
+        folder, how = Path(options.measure[0]), options.measure[1]
+        alone = how == "alone"
+        found = measure_one_process(folder) if alone else measure_loader_process(folder, how)
+        print(json.dumps(found))
         return
     print(
         f"Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}\n"
     )
-    if options.what == "data":
-        tell_data(options.sizes, options.images_per_shard)
-    else:
-        tell_leases(options.sizes)
+    tell_data(options.sizes, options.images_per_shard)
 
 
 if __name__ == "__main__":
