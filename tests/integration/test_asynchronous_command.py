@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import xception
 from xception.cli.main import main
 from xception.distributed.gradient_worker import GradientWorker
+from xception.weights.files import open_model
 
 KEYS = {
     "model.width": "0.0625",
@@ -186,3 +188,18 @@ def test_diverging_ends_in_one_sentence(tmp_path, capsys):
     assert "refused 5 times in a row" in told
     assert told.endswith("go on with --resume, or lower optimizer.learning_rate")
     assert "\n" not in told
+
+
+def test_a_snapshot_is_a_checkpoint_with_averaged_and_raw_weights(undisturbed):
+    snapshot = undisturbed / "checkpoints" / "last.ckpt"
+    averaged = xception.load_model(snapshot).state_dict()
+    final = load_file(undisturbed / "model.safetensors")
+    assert averaged.keys() == final.keys()
+    assert all(torch.equal(averaged[name], final[name]) for name in final)
+    raw = open_model(snapshot, weights="raw").model.state_dict()
+    assert not torch.equal(raw["head.classifier.weight"], final["head.classifier.weight"])
+    content = torch.load(snapshot, weights_only=True)
+    values = torch.cat([shard["values"]["parameters"] for shard in content["shards"]])
+    # Its last tensor is the classifier's bias, 10 numbers.
+    assert torch.equal(raw["head.classifier.bias"], values[-10:])
+    assert main(["evaluate", str(undisturbed), "digits", "--weights", "raw"]) == 0

@@ -78,9 +78,8 @@ class AsynchronousRun:
         )
         self.evaluation = AveragedEvaluation(run, self.layout, self.record)
         self.unreadable = Unreadable(run.data.max_unreadable)
-        self.snapshots = Snapshots(
-            run, self.coordinator, self.record, self.evaluation, self.unreadable
-        )
+        parts = (self.coordinator, self.record, self.evaluation, self.unreadable)
+        self.snapshots = Snapshots(run, self.layout, *parts)
         self.interrupted_by = 0
         self._losses: dict[int, float] = {}  # of the gradients on their way, by ticket
         self._idle: list[int] = []

@@ -104,6 +104,26 @@ class Layout:
                 f"of trained parameters, {self.size:,}"
             )
 
+    def tensors(self, model: nn.Module) -> dict[str, Any]:
+        """The names and shapes of what each vector holds, and what is on no server, as primitives.
+
+        Args:
+            model: The network that the layout is of.
+        """
+        held: tuple[Sequence[Tensor], ...] = (self.parameters, self.statistics, self.counters)
+        named = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
+        told: dict[str, Any] = {
+            field: [(named[id(tensor)], tuple(tensor.shape)) for tensor in tensors]
+            for field, tensors in zip(Values._fields, held, strict=True)
+        }
+        on_servers = {name for field in Values._fields for name, _ in told[field]}
+        told["constant"] = {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in model.state_dict().items()
+            if name not in on_servers
+        }
+        return told
+
     def read(self) -> Values:
         """The network's state now, a copy on the CPU."""
         return Values(

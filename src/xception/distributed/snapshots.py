@@ -12,6 +12,7 @@ from typing import Any
 from xception.distributed.admission import Coordinator
 from xception.distributed.averaged_evaluation import AveragedEvaluation
 from xception.distributed.cluster import Cluster, TakesUpWork
+from xception.distributed.layout import Layout
 from xception.distributed.record import Record, Unreadable
 from xception.errors import InputError, RunFailedError
 from xception.training.checkpoints import (
@@ -32,6 +33,7 @@ class Snapshots:
 
     Args:
         run: What is trained, and where its checkpoints lie.
+        layout: Of its model.
         coordinator: Leases and admissions.
         record: The rows.
         evaluation: Of the averaged weights.
@@ -45,12 +47,14 @@ class Snapshots:
     def __init__(
         self,
         run: Run,
+        layout: Layout,
         coordinator: Coordinator,
         record: Record,
         evaluation: AveragedEvaluation,
         unreadable: Unreadable,
     ) -> None:
         self._directory, self._description = run.directory.checkpoints, description(run)
+        self._tensors = layout.tensors(run.classifier.model)
         self._coordinator, self._record = coordinator, record
         self._evaluation, self._unreadable = evaluation, unreadable
         self.step = -1
@@ -73,6 +77,7 @@ class Snapshots:
             {
                 "xception": self._description,
                 "step": step,
+                "tensors": self._tensors,
                 "shards": shards,
                 "coordinator": self._coordinator.snapshot(),
                 "record": self._record.snapshot(),

@@ -22,6 +22,7 @@ from xception.weights.containers import (
     without_prefixes,
 )
 from xception.weights.description import ModelDescription, StoredModel
+from xception.weights.sliced import has_average, is_sliced, joined
 
 Averaging = Literal["polyak", "raw"]
 Container = Literal["safetensors", "pickled", "keras"]
@@ -198,10 +199,13 @@ def _own_checkpoint(content: dict[str, Any], path: Path, weights: Averaging) -> 
             "--kind out"
         )
     description = ModelDescription.from_dict(content[METADATA_KEY], str(path))
+    sliced = is_sliced(content)
     averaged: dict[str, Any] = content.get("polyak") or {}
-    taken = weights if averaged else "raw"
+    taken = weights if averaged or (sliced and has_average(content)) else "raw"
     tensors: dict[str, Tensor]
-    if taken == "polyak":
+    if sliced:
+        tensors = joined(content, averaged=taken == "polyak")
+    elif taken == "polyak":
         tensors = dict(averaged["state_dict"])
     else:
         state = content.get("state_dict", {})
@@ -213,7 +217,7 @@ def _own_checkpoint(content: dict[str, Any], path: Path, weights: Averaging) -> 
     provenance: dict[str, Any] = {
         **description.provenance,
         "weights": taken,
-        **{key: int(content[key]) for key in ("epoch", "global_step") if key in content},
+        **{key: int(content[key]) for key in ("epoch", "global_step", "step") if key in content},
     }
     return StoredModel(
         replace(description, provenance=provenance),

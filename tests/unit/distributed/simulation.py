@@ -28,6 +28,7 @@ class Simulation:
     applied: dict[int, list[int]]  # of each server: the batches whose updates are in its state
     indices: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)  # of each batch
     average: dict[str, torch.Tensor] = field(default_factory=dict)
+    restored: list[list[int]] = field(default_factory=list)  # the servers' versions after each
 
     @property
     def run(self) -> Run:
@@ -112,6 +113,13 @@ def simulate(
         applied,
     )
     compute, computed = worker.compute, [0]
+    restore = simulation.cluster.restore
+
+    def noting_restore(states, generation):
+        restore(states, generation)
+        simulation.restored.append([server.version for server in simulation.cluster.servers])
+
+    simulation.cluster.restore = noting_restore  # type: ignore[method-assign]
 
     def noting_compute(lease, pulled):
         report, pushes = compute(lease, pulled)

@@ -8,6 +8,7 @@ from torch import nn
 
 from xception.distributed.layout import Layout, Values
 from xception.errors import InputError
+from xception.weights.sliced import joined
 
 
 def network(widths: list[int]) -> nn.Sequential:
@@ -54,8 +55,8 @@ def test_layout_cut_and_joined_is_the_same_state(widths, shards):
     assert len(slices) == shards
     lengths = [len(s.parameters) for s in slices]
     assert max(lengths) - min(lengths) <= 1  # no server is larger than the others
-    for whole, joined in zip(values, Layout.join(slices), strict=True):
-        assert torch.equal(whole, joined)
+    for whole, again in zip(values, Layout.join(slices), strict=True):
+        assert torch.equal(whole, again)
     other = network(widths)
     Layout(other, groups_of(other), shards).write(Layout.join(slices))
     for name, tensor in model.state_dict().items():
@@ -113,6 +114,31 @@ def test_a_frozen_parameter_is_on_no_server_and_stays_as_it_is():
     layout.write(Values(*(torch.zeros_like(v) for v in layout.read())))
     assert torch.equal(frozen, before)
     assert not model[3].weight.any()
+
+
+def test_the_vectors_are_named_so_that_they_can_be_read_without_the_network():
+    model = network([2, 3])
+    fill(model)
+    frozen = "0.weight"
+    groups = [{"params": [p for n, p in model.named_parameters() if n != frozen]}]
+    layout = Layout(model, groups, shards=3)
+    shards = [
+        {
+            "values": part._asdict(),
+            "polyak": {"state_dict": part._replace(parameters=part.parameters * 0)._asdict()},
+        }
+        for part in layout.cut_values(layout.read())
+    ]
+    content = {"shards": shards, "tensors": layout.tensors(model)}
+    assert list(content["tensors"]["constant"]) == [frozen]
+    found = joined(content, averaged=False)
+    assert found.keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found[name], tensor), name
+        assert found[name].dtype == tensor.dtype
+    average = joined(content, averaged=True)
+    assert not average["3.weight"].any()
+    assert torch.equal(average[frozen], model.state_dict()[frozen])
 
 
 def test_the_gradient_of_what_the_loss_does_not_depend_on_is_zero():

@@ -76,6 +76,7 @@ def test_a_server_that_dies_is_restored_with_all_others_to_one_version(build_run
         build_run(checkpoint_every=2), 1, shards=3, crashes=[Crash(7.9, server=1)]
     )
     assert_every_sample_once(simulation)
+    assert simulation.restored == [[6, 6, 6]]  # all servers at one version
     assert simulation.counts["lost servers"] == 1
     assert simulation.counts["updates lost with servers"] == 1  # 7 done, snapshot at 6
     assert (
@@ -85,6 +86,18 @@ def test_a_server_that_dies_is_restored_with_all_others_to_one_version(build_run
     undisturbed = simulate(build_run(checkpoint_every=2), 1, shards=3)
     assert_same(simulation.average, undisturbed.average)
     assert simulation.rows() == undisturbed.rows()
+
+
+def test_a_worker_that_waits_when_a_server_dies_is_given_work_again(build_run):
+    # A snapshot at every update, a push takes a second: at 1.5 worker 0 pushes and worker 1 waits.
+    # Then worker 0 is gone for good.
+    simulation = simulate(
+        build_run(checkpoint_every=1),
+        2,
+        push_seconds=1.0,
+        crashes=[Crash(1.5, server=0), Crash(1.6, worker=0, seconds=1e6)],
+    )
+    assert_every_sample_once(simulation)
 
 
 @pytest.mark.parametrize("seed", range(4))
