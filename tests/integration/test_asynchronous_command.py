@@ -68,8 +68,8 @@ def test_the_run_has_the_files_of_any_run_and_tells_its_staleness(undisturbed):
         logged = {int(row["staleness"]): int(row["updates"]) for row in csv.DictReader(file)}
     assert logged == histogram
     report = (undisturbed / "report.html").read_text()
-    assert "<th>asynchronous</th>" in report
-    assert f"mean staleness {told['mean_staleness']}" in report
+    assert "Trained asynchronously (simulator): 3 workers, 2 shards; mean staleness" in report
+    assert f"mean staleness {told['mean_staleness']}." in report
     found = rows(undisturbed)
     assert [row["step"] for row in found if row["validation_loss"]] == ["5", "10"]
     assert [row["step"] for row in found if row["train_loss"]] == ["2", "4", "6", "8", "10"]

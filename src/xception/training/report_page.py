@@ -19,6 +19,7 @@ from xception.training.report_classes import (
     pictures,
 )
 from xception.training.report_record import RunRecord
+from xception.training.report_staleness import staleness
 
 SKIPPED_SHOWN = 200
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -59,6 +60,7 @@ def _sections(record: RunRecord) -> list[tuple[str, str, str]]:
         ("examples", "Examples", pictures(record.examples)),
         ("confusion", confusions, confusion(found) if found and found.num_images else ""),
         ("classes", "Classes", class_table(found) if found and found.num_images else ""),
+        ("staleness", "Staleness", staleness(record.summary.get("training"))),
         ("skipped", "Images that could not be read", _skipped(record)),
         ("run", "Time, hardware, versions", _facts(record.summary)),
         ("recipe", "Recipe", recipe),
@@ -153,8 +155,9 @@ def _facts(summary: dict[str, Any]) -> str:
     groups: dict[str, dict[str, Any]] = {"run": {}}
     for key, value in summary.items():
         if isinstance(value, dict):
-            # Unreadable images have a section of their own.
-            groups[key] = {name: fact for name, fact in value.items() if name != "unreadable"}
+            # These have sections of their own.
+            elsewhere = ("unreadable", "asynchronous")
+            groups[key] = {name: fact for name, fact in value.items() if name not in elsewhere}
         elif value is not None:
             groups["run"][key] = value
     tables = "".join(

@@ -139,6 +139,14 @@ def test_a_signal_at_the_last_gradient_finishes_the_run(build_run):
     assert_same(simulation.average, simulate(build_run()).average)
 
 
+def test_a_driver_that_died_after_the_last_update_computes_nothing_again(build_run, tmp_path):
+    finished = simulate(build_run(directory=tmp_path / "run"), 3, jitter=0.5)
+    again = simulate(build_run(directory=tmp_path / "run"), 3, jitter=0.5, resume=True)
+    assert_same(again.average, finished.average)
+    assert again.rows() == finished.rows()
+    assert not again.indices
+
+
 def test_a_driver_that_died_goes_on_from_the_snapshot_and_ends_the_same(build_run, tmp_path):
     def die(lease, report, pushes):
         if lease.number == 9:
