@@ -203,3 +203,29 @@ def test_a_snapshot_is_a_checkpoint_with_averaged_and_raw_weights(undisturbed):
     # Its last tensor is the classifier's bias, 10 numbers.
     assert torch.equal(raw["head.classifier.bias"], values[-10:])
     assert main(["evaluate", str(undisturbed), "digits", "--weights", "raw"]) == 0
+
+
+def test_several_labels_rmsprop_and_evaluation_every_two_steps_are_as_in_synchronous_training(
+    tmp_path,
+):
+    words = {
+        "model.width": "0.0625",
+        "model.middle_flow_repeats": "1",
+        "data.num_workers": "0",
+        "optimizer.name": "rmsprop",
+        "optimizer.learning_rate": "0.01",
+        "trainer.max_steps": "5",
+        "trainer.val_check_interval": "2",
+        "trainer.check_val_every_n_epoch": "null",
+        "trainer.log_every_n_steps": "1",
+    }
+    keys = [word for key, value in words.items() for word in (f"--{key}", value)]
+    for workers in ("0", "1"):
+        extra = ["--asynchronous.workers", workers, "--asynchronous.engine", "simulator"]
+        output = str(tmp_path / workers)
+        assert main(["train", "digit-scenes-xception", "--output", output, *keys, *extra]) == 0
+    one, other = tmp_path / "0", tmp_path / "1"
+    first, second = (load_file(run / "model.safetensors") for run in (one, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert rows(one) == rows(other)
+    assert [row["step"] for row in rows(other) if row["validation_map"]] == ["2", "4"]
