@@ -145,7 +145,7 @@ def test_commands_on_the_pages_have_options_that_exist(command, generate):
     from xception.cli.main import VERBS
 
     words = [word for word in shlex.split(command.rstrip("…")) if word != "|"]
-    verb = words[1:3] if words[1] == "data" else words[1:2]
+    verb = words[1:3] if words[1] in ("data", "benchmark") else words[1:2]
     assert verb[0] in VERBS
     text = generate("command_help").printed_help(verb)
     for word in words:

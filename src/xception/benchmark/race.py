@@ -7,6 +7,7 @@ time, and gives each its own peak of memory.
 import multiprocessing
 import random
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -14,14 +15,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from xception.benchmark.contenders import Contender
 from xception.benchmark.cost import StepCost
-from xception.benchmark.work import Work, prepare
+from xception.benchmark.work import Prepared, prepare
+from xception.data.worker_process import signals_held
 from xception.errors import RunFailedError
+
+
+class Entrant(Protocol):
+    """Who takes part: `xception.benchmark.contenders.Contender`, or a pipeline."""
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Of its mode."""
+
+
+class AnyWork(Protocol):
+    """What they do: `xception.benchmark.work.Work`, or a pipeline's work."""
+
+    @property
+    def threads(self) -> int:
+        """Of the CPU."""
+
+    @property
+    def device(self) -> str:
+        """Where: "cpu" or "cuda"."""
 
 
 @dataclass
@@ -38,7 +63,7 @@ class Lane:
         failure: Why it did not run; "" if it did.
     """
 
-    contender: Contender
+    contender: Any
     parameters: int = 0
     cost: StepCost | None = None
     outcome: list[float] = field(default_factory=list)
@@ -62,12 +87,13 @@ def turn_orders(count: int, rounds: int, seed: int) -> list[list[int]]:
 
 
 def run_race(
-    contenders: Sequence[Contender],
-    work: Work,
+    contenders: Sequence[Entrant],
+    work: AnyWork,
     *,
     rounds: int,
     warm_up: int,
     seed: int = 0,
+    prepare: Callable[[Any, Any], Prepared] = prepare,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Lane]:
     """Prepares all contenders, then times one step of each a round.
@@ -78,6 +104,7 @@ def run_race(
         rounds: Timed steps of each.
         warm_up: Steps of each before, after the one that checks it.
         seed: Decides the order of turns.
+        prepare: Builds, in its process, what a contender does in a step.
         tell: Is told how far it is.
 
     Returns:
@@ -92,9 +119,10 @@ def run_race(
             tell(f"prepares {lane.contender.label}")
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, lane.contender, work, warm_up), daemon=True
+                target=_serve, args=(theirs, lane.contender, work, warm_up, prepare), daemon=True
             )
-            process.start()
+            with signals_held():  # Ctrl-C is the main process's to obey
+                process.start()
             theirs.close()
             processes.append(process)
             pipes.append(ours)
@@ -109,6 +137,10 @@ def run_race(
                 if answer is not None:
                     seconds, lane.peak_bytes = answer
                     lane.seconds.append(seconds)
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
     finally:
         for pipe in pipes:
             pipe.close()  # the other side sees the end and leaves
@@ -134,8 +166,17 @@ def _ask(pipe: Connection, question: str | None, lane: Lane) -> Any:
     return answer
 
 
-def _serve(pipe: Connection, contender: Contender, work: Work, warm_up: int) -> None:
+def _serve(
+    pipe: Connection,
+    contender: Entrant,
+    work: AnyWork,
+    warm_up: int,
+    prepare: Callable[[Any, Any], Prepared],
+) -> None:
     """The contender's process: prepares, answers, then a step for every message."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # held since the process was started
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         torch.set_num_threads(work.threads)
         if "keep_memory" in contender.words:
@@ -161,7 +202,7 @@ def _serve(pipe: Connection, contender: Contender, work: Work, warm_up: int) -> 
             pipe.send(("time", (seconds, _peak_bytes(cuda))))
             if cuda:
                 torch.cuda.empty_cache()  # room for the next one
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError):
         return
     except Exception as error:  # one contender that fails must not cost the table
         last = traceback.extract_tb(error.__traceback__)[-1]

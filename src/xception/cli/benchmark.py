@@ -1,15 +1,16 @@
-"""``xception benchmark train|infer|kernels``: speed beside the peers', interleaved."""
+"""``xception benchmark train|infer|data|kernels``: speed beside the peers', interleaved."""
 
 from collections.abc import Sequence
 from importlib import import_module
 
 from xception.errors import InputError, nearest
 
-SUMMARY = "speed of training, inference and kernels, beside the peers'"
+SUMMARY = "speed of training, inference, data and kernels, beside the peers'"
 
 VERBS = {
     "train": "training steps of our networks, timm's, torchvision's, Keras'",
     "infer": "the same networks' inference",
+    "data": "input pipelines: ours, torchvision's, timm's",
     "kernels": "the fused kernels, on a CUDA GPU",
 }
 
@@ -31,4 +32,8 @@ def main(arguments: Sequence[str]) -> int:
         from xception.benchmark.kernels import main as run_kernels
 
         return run_kernels(rest)
+    if verb == "data":
+        from xception.cli.benchmark_data import main as run_data
+
+        return run_data(rest)
     return int(import_module("xception.cli.benchmark_networks").main(verb, rest))

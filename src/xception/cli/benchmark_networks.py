@@ -1,12 +1,17 @@
 """``xception benchmark train|infer [MODEL…]``: networks in modes, interleaved."""
 
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xception.cli.benchmark_record import (
+    add_record_options,
+    check_numbers,
+    conditions,
+    show_table,
+    tell,
+)
 from xception.cli.parsing import new_parser, parse
 from xception.errors import InputError, RunFailedError
 
@@ -59,7 +64,7 @@ def main(verb: str, arguments: Sequence[str]) -> int:
         threads=threads,
         device=str(device),
     )
-    _tell("measures the machine")
+    tell("measures the machine")
     machine = measure_machine(device, DTYPES[work.dtype])
     lanes = run_race(
         contenders,
@@ -67,7 +72,7 @@ def main(verb: str, arguments: Sequence[str]) -> int:
         rounds=options.rounds,
         warm_up=options.warm_up,
         seed=options.seed,
-        tell=_tell,
+        tell=tell,
     )
     wrong = disagreements(lanes, TOLERANCES[work.dtype])
     if wrong:
@@ -75,45 +80,26 @@ def main(verb: str, arguments: Sequence[str]) -> int:
     rows = rows_of(lanes, work, machine)
     if all(row.failure for row in rows):
         raise RunFailedError(f"nothing could be timed: {rows[0].model}: {rows[0].failure}")
-    conditions = _conditions(verb, arguments, options)
+    found = conditions(verb, arguments, options)
     _show(rows, work, machine, options.rounds)
     if options.json:
-        found = as_primitives(rows, work, machine, conditions)
-        Path(options.json).write_text(json.dumps(found, indent=2) + "\n")
+        figures = as_primitives(rows, work, machine, found)
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
     if options.plot:
         draw(rows, work, Path(options.plot))
     if options.save:
         folder = Path(options.save)
         folder.mkdir(parents=True, exist_ok=True)
-        path = result_path(folder, work, conditions)
-        path.write_text(markdown(rows, work, machine, conditions))
+        path = result_path(folder, work, found)
+        path.write_text(markdown(rows, work, machine, found))
         print(f"written to {path}")
     return 1 if any(row.failure for row in rows) else 0
 
 
-def _tell(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
 def _show(rows: Any, work: Any, machine: Any, rounds: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from xception.benchmark.report import HEADINGS, cells, conditions_sentence
 
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if number else "left")
-    for row in rows:
-        if not row.failure:
-            table.add_row(*cells(row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, 140)
-    console.print(table)
+    show_table(HEADINGS, [cells(row) for row in rows if not row.failure])
     for row in rows:
         if row.failure:
             print(f"{row.model}, {row.mode}: {row.failure}")
@@ -123,32 +109,8 @@ def _show(rows: Any, work: Any, machine: Any, rounds: int) -> None:
     print(f"\n{conditions_sentence(work, machine, rounds)}")
 
 
-def _conditions(verb: str, arguments: Sequence[str], options: "Namespace") -> dict[str, Any]:
-    import datetime
-
-    from xception.training.environment import commit, hardware, versions
-
-    machine = hardware()
-    name = options.hardware or (machine["gpus"] or [machine["processor"]])[0]
-    return {
-        "rounds": options.rounds,
-        "warm_up": options.warm_up,
-        "seed": options.seed,
-        "command": shlex.join(["xception", "benchmark", verb, *arguments]),
-        "hardware_name": name,
-        "hardware": machine,
-        "versions": versions(),
-        "commit": commit(),
-        "date": str(datetime.date.today()),
-    }
-
-
 def _check(options: "Namespace") -> None:
-    limits = (("batch_size", 1), ("image_size", 1), ("rounds", 1), ("warm_up", 0))
-    for key, least in limits:
-        if getattr(options, key) < least:
-            flag = key.replace("_", "-")
-            raise InputError(f"--{flag} is {getattr(options, key)}; give {least} or more")
+    check_numbers(options, [("batch_size", 1), ("image_size", 1), ("rounds", 1), ("warm_up", 0)])
     if options.threads is not None and options.threads < 1:
         raise InputError(f"--threads is {options.threads}; give 1 or more")
 
@@ -177,8 +139,5 @@ def _parse(verb: str, arguments: Sequence[str]) -> "Namespace":
     add("--seed", type=int, default=0, help="Decides the order of turns.")
     add("--threads", type=int | None, help="Of the CPU; by default as many as torch takes.")
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
-    add("--json", type=str, help="File to write all figures to.")
-    add("--plot", type=str, help="Picture to write: .svg, .png or .pdf.")
-    add("--save", type=str, help="Folder to write <what>-<device>-<dtype>-<hardware>-<date>.md to.")
-    add("--hardware", type=str, help="The hardware's name in that file; by default as it says.")
+    add_record_options(parser, "<what>-<device>-<dtype>-<hardware>-<date>.md")
     return parse(parser, arguments)
