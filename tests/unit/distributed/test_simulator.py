@@ -14,10 +14,12 @@ from simulation import (
     simulate,
 )
 
+from xception.distributed.asynchronous import training_batches
 from xception.distributed.layout import Layout
 from xception.distributed.simulator import jittered
 from xception.training.fit import Run, fit, prepare
 from xception.training.metrics_file import read_rows
+from xception.training.optimizers import OPTIMIZERS, set_learning_rate
 
 
 def train_synchronously(run: Run):
@@ -80,6 +82,40 @@ def test_workers_of_equal_speed_take_turns_and_each_gradient_is_three_updates_ol
     simulation = simulate(build_run(), 4)
     assert simulation.staleness == {0: 1, 1: 1, 2: 1, 3: 12}
     assert simulation.cluster.servers[0].staleness == simulation.staleness
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_four_equal_workers_are_gradient_descent_with_a_delay_of_three_updates(
+    build_run, optimizer
+):
+    """A plain loop over old weights, without servers, slices or events, ends with the same bits."""
+    run = build_run(optimizer)
+    classifier, batches = run.classifier.train(), training_batches(run.data)
+    model = classifier.model
+    descent = OPTIMIZERS[optimizer](classifier.groups)
+    keep = {"features.1": 0.9, "features.4": 0.7}
+    history = [{name: tensor.clone() for name, tensor in model.state_dict().items()}]
+    for step in range(STEPS):
+        old, now = history[max(0, step - 3)], history[-1]
+        model.load_state_dict(old)
+        classifier.zero_grad()
+        classifier.seed_batch(step)
+        epoch, place = divmod(step, STEPS_PER_EPOCH)
+        classifier.batch_loss(batches[epoch, range(place * 7, place * 7 + 7)]).backward()
+        after = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        model.load_state_dict(now)
+        set_learning_rate(descent, classifier.current_learning_rate(step))
+        descent.step()
+        for name, tensor in model.state_dict().items():
+            layer, _, kind = name.rpartition(".")
+            if kind.startswith("running"):
+                tensor.copy_(after[name] + keep[layer] * (now[name] - old[name]))
+            elif kind == "num_batches_tracked":
+                tensor.fill_(step + 1)
+        history.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    simulation = simulate(build_run(optimizer, decay=None), 4, shards=2)
+    assert simulation.staleness == {0: 1, 1: 1, 2: 1, 3: 12}
+    assert_same(simulation.average, history[-1])
 
 
 def test_staleness_of_a_scripted_schedule_is_as_counted_by_hand(build_run):
