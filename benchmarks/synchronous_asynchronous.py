@@ -35,9 +35,11 @@ COLUMNS = (
 Row = dict[str, Any]
 
 
-def run(folder: Path, engine: str, workers: int, seed: int, options: Sequence[str]) -> None:
+def run(
+    folder: Path, engine: str, workers: int, seed: int, options: Sequence[str], label: str = ""
+) -> None:
     """One run in a process of its own, unless it is there; its checkpoints are deleted."""
-    place = folder / f"{engine}-{workers}-{seed}"
+    place = folder / "-".join(filter(None, (engine, label, str(workers), str(seed))))
     if (place / "summary.json").is_file():
         return
     keys = ["--seed", str(seed), "--data.num_workers", "0"]
@@ -56,7 +58,7 @@ def read_run(place: Path) -> Row:
     """The figures of a finished run.
 
     Args:
-        place: Its directory, called ENGINE-WORKERS-SEED.
+        place: Its directory, called ENGINE-WORKERS-SEED or ENGINE-LABEL-WORKERS-SEED.
     """
     engine, workers, seed = place.name.rsplit("-", 2)
     summary = json.loads((place / "summary.json").read_text())
@@ -147,13 +149,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--csv", type=Path, help="where the report writes the runs' figures")
+    parser.add_argument(
+        "--label", default="", help="name of runs with other keys; no synchronous ones are made"
+    )
     parser.add_argument("--keys", nargs=argparse.REMAINDER, default=[], help="more recipe keys")
     options = parser.parse_args()
     if options.what == "run":
         for seed in options.seeds:
-            run(options.folder, "synchronous", 1, seed, options.keys)
+            if not options.label:
+                run(options.folder, "synchronous", 1, seed, options.keys)
             for workers in options.workers:
-                run(options.folder, options.engine, workers, seed, options.keys)
+                run(options.folder, options.engine, workers, seed, options.keys, options.label)
         return
     rows = [read_run(path.parent) for path in sorted(options.folder.glob("*/summary.json"))]
     if options.csv:
