@@ -1,4 +1,4 @@
-"""Training from shards: the same batches however many processes read them."""
+"""Folders, tables and shards: the same batches however many processes read them."""
 
 import json
 import subprocess
@@ -10,18 +10,21 @@ import torch
 from PIL import Image
 
 from xception.data.catalog import open_source
+from xception.data.folders import read_class_folders
 from xception.data.label_tables import read_label_table
 from xception.data.loading import TrainingLoader
 from xception.data.packing import Packing, pack
 from xception.data.transforms import TrainingTransform
 
+PICTURES = 29
+
 
 @pytest.fixture
 def shards(tmp_path):
-    """Eleven noisy pictures of different sizes with weighted labels, in four shards."""
+    """29 noisy pictures with weighted labels in ten shards: four batches of 6 to an epoch."""
     generator = np.random.default_rng(0)
     rows = []
-    for i in range(11):
+    for i in range(PICTURES):
         pixels = generator.integers(0, 256, (20 + i, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
         labels = [i % 3] if i % 2 else [i % 3, (i + 1) % 3]
@@ -32,6 +35,31 @@ def shards(tmp_path):
     target = tmp_path / "shards"
     pack(Packing(table.images, table.labels, ["cat", "dog", "sofa"], True, 3), target)
     return target
+
+
+@pytest.fixture
+def places(shards, tmp_path):
+    """The same pictures as a table, and with one label each in a folder; both packed, too."""
+    (tmp_path / "classes.txt").write_text("cat\ndog\nsofa")
+    for i in range(PICTURES):
+        folder = tmp_path / "folder" / ["cat", "dog", "sofa"][i % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.png").write_bytes((tmp_path / f"{i}.png").read_bytes())
+    images, labels, names = read_class_folders(tmp_path / "folder")
+    pack(Packing(images, labels, names, False, 3), tmp_path / "folder-shards")
+    return {
+        "shards": shards,
+        "table": tmp_path / "table.jsonl",
+        "folder": tmp_path / "folder",
+        "folder-shards": tmp_path / "folder-shards",
+    }
+
+
+def labels_of(part):
+    """Classes and weights of a batch with several labels to an image, or with one."""
+    if part.targets is None:
+        return part.labels.tolist(), None
+    return part.targets.class_ids.tolist(), part.targets.weights.tolist()
 
 
 def steps(shards, world_size, seen=0, until=None, workers=0):
@@ -56,8 +84,8 @@ def steps(shards, world_size, seen=0, until=None, workers=0):
             found.append(
                 (
                     torch.cat([part.images for part in parts]),
-                    torch.cat([part.targets.class_ids for part in parts]).tolist(),
-                    torch.cat([part.targets.weights for part in parts]).tolist(),
+                    [label for part in parts for label in labels_of(part)[0]],
+                    [weight for part in parts for weight in labels_of(part)[1] or []],
                 )
             )
             seen += 6
@@ -68,12 +96,16 @@ def steps(shards, world_size, seen=0, until=None, workers=0):
     return found
 
 
-def test_shards_give_the_same_batches_on_any_number_of_processes(shards):
-    """On 1, 2 and 3 processes, and changed from 3 to 2 in the middle: down to the pixels."""
-    whole = steps(shards, 1, until=24)
-    assert len(whole) == 4
-    compare(whole, steps(shards, 2, until=24))
-    compare(whole, steps(shards, 3, until=12) + steps(shards, 2, seen=12, until=24))
+@pytest.mark.parametrize("pair", [("table", "shards"), ("folder", "folder-shards")])
+def test_batches_are_the_same_from_any_place_on_any_number_of_processes(places, pair):
+    """On 1, 2 and 3 processes, and changed from 3 to 2 within an epoch: down to the pixels."""
+    whole = steps(places[pair[0]], 1, until=36)
+    assert len(whole) == 6  # an epoch and a half
+    for place in (places[name] for name in pair):
+        compare(whole, steps(place, 1, until=36))
+        compare(whole, steps(place, 2, until=36))
+        compare(whole, steps(place, 3, until=36))
+        compare(whole, steps(place, 3, until=12) + steps(place, 2, seen=12, until=36))
 
 
 SCRIPT = """
@@ -103,7 +135,7 @@ def test_a_script_without_a_main_guard_is_run_once(shards, tmp_path):
         text=True,
         timeout=120,
     )
-    assert ran.stdout.splitlines() == ["script", "10", str(list(range(11)))]
+    assert ran.stdout.splitlines() == ["script", "25", str(list(range(PICTURES)))]
     assert "Error" not in ran.stderr
 
 

@@ -1,6 +1,5 @@
 """``xception data pack SOURCE TARGET``: labelled images into ArrayRecord shards."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from xception.cli.progress import progress_bar
     from xception.data.packing import pack
+    from xception.data.worker_process import cpu_cores
 
     for name, least in (("images_per_shard", 1), ("workers", 1), ("short_side", 1), ("quality", 1)):
         value = getattr(options, name)
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         options.images_per_shard,
         (options.short_side, options.quality),
     )
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or cpu_cores()
     with progress_bar(Console(stderr=True), len(packing.images)) as advance:
         manifest = pack(packing, Path(options.target), workers=workers, progress=advance)
     skipped = [text for shard in manifest.shards for text in shard.skipped]

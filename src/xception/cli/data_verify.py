@@ -1,6 +1,5 @@
 """``xception data verify FOLDER``: reads every record of the shards."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     from xception.cli.progress import progress_bar
     from xception.data.manifest import MANIFEST, parse_manifest
     from xception.data.shard_verification import verify_shards
+    from xception.data.worker_process import cpu_cores
 
     folder = Path(options.folder)
     total = parse_manifest(folder / MANIFEST).images
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         manifest, problems = verify_shards(
             folder,
             decode=options.decode,
-            workers=options.workers or len(os.sched_getaffinity(0)),
+            workers=options.workers or cpu_cores(),
             progress=advance,
         )
     for problem in problems[:PROBLEMS_SHOWN]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xception.data.class_lists import read_class_list
 from xception.data.sources import AnySource, is_multi_label
 from xception.errors import InputError
 
@@ -48,9 +49,10 @@ def refuse_other_options(options: "Namespace", k: int | None) -> None:
     Raises:
         InputError: It was; the message says what to use.
     """
-    if k is None and (options.class_weights or options.class_table):
+    if k is None and (options.class_weights or options.class_table or options.annotated_classes):
         raise InputError(
-            "--class-weights and --class-table belong to map@K; add --metric map@100, for instance"
+            "--class-weights, --class-table and --annotated-classes belong to map@K; add --metric "
+            "map@100, for instance"
         )
     if k is not None and options.output:
         raise InputError(
@@ -78,6 +80,9 @@ def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySour
     if table:
         require_writable(table, overwrite=options.overwrite)
     weights = load_class_weights(options.class_weights, names) if options.class_weights else None
+    annotated = None
+    if options.annotated_classes:
+        annotated = read_class_list(Path(options.annotated_classes))
     started, done = time.perf_counter(), 0
     with progress_bar(Console(stderr=True), len(source)) as advance:
 
@@ -94,6 +99,7 @@ def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySour
             class_weights=weights,
             reading=options.reading,
             unannotated=options.unannotated,
+            annotated_classes=annotated,
             class_names=loaded.class_names,
             batch_size=options.batch_size,
             num_workers=options.num_workers,

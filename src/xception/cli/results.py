@@ -27,6 +27,9 @@ def print_results(run: RunDirectory) -> None:
     if "map" in found:
         value = "undefined" if found["map"] is None else f"{found['map']:.4f}"
         table.add_row(f"MAP@{found['k']}, per {found['reading']}", value)
+        table.add_row("divided by", found.get("denominator", "see docs/metrics.md"))
+        table.add_row("without a label", f"{found['unlabeled_images']:,}")
+        table.add_row("predictions not annotated", found["unannotated"].replace("-", " "))
     else:
         table.add_row("loss", f"{found['loss']:.4f}" if found["loss"] is not None else "none")
     whole = summary["evaluation_with_blacklisted"]

@@ -6,10 +6,8 @@ manifest comes last. What is there under its own name is whole, and is not writt
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 
 from xception.data.decoding import UnreadableImageError
 from xception.data.encoded_images import EncodedImages
+from xception.data.folder_lock import folder_lock
 from xception.data.manifest import (
     MANIFEST,
     SHARD_SUFFIX,
@@ -28,6 +27,7 @@ from xception.data.manifest import (
     shard_name,
     write_manifest,
 )
+from xception.data.process_pool import process_pool
 from xception.data.records import Record, encode_record
 from xception.data.reencoding import reencode
 from xception.data.shards import array_record
@@ -122,17 +122,31 @@ def pack(
         The manifest; ``Shard.skipped`` names the images that could not be read.
 
     Raises:
-        InputError: The folder holds another packing or other files, or no image could be read.
+        InputError: The folder holds another packing or other files, another process packs into it,
+            or no image could be read.
     """
     array_record()
     name = packing.name()
-    if (target / MANIFEST).is_file():
+    if not (target / MANIFEST).is_file():
+        _claim(target, name)
+    with folder_lock(target):
+        if not (target / MANIFEST).is_file():
+            return _pack(packing, target, name, workers, progress)
         done = read_manifest(target)
         if done.packing != name:
             raise _another(target, done.packing)
         _clear_notes(target)
         return done
-    _claim(target, name)
+
+
+def _pack(
+    packing: Packing,
+    target: Path,
+    name: str,
+    workers: int,
+    progress: Callable[[int], Any] | None,
+) -> Manifest:
+    (target / NOTES).mkdir(exist_ok=True)
     wanted = list(range(packing.shards))
     shards: dict[int, Shard] = {}
     for number in wanted:
@@ -190,7 +204,7 @@ def _claim(target: Path, name: str) -> None:
             if path.name.endswith((SHARD_SUFFIX, f"{SHARD_SUFFIX}.partial")):
                 raise _another(target, path.name.split("-")[1])
             raise InputError(f"{target} holds {path.name}; name a folder for the shards alone")
-    (target / NOTES).mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
 
 
 def _note_path(target: Path, name: str, number: int) -> Path:
@@ -221,11 +235,7 @@ def _written(
             yield number, write_shard(packing, target, name, number)
         return
     # Forked processes share names and labels; the parent has opened no file of records.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(todo)), context, _remember, (packing, target, name)
-    ) as pool:
+    with process_pool(min(workers, len(todo)), _remember, (packing, target, name)) as pool:
         yield from zip(todo, pool.map(_write_remembered, todo), strict=True)
 
 

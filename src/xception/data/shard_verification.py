@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from xception.data.decoding import UnreadableImageError, decode_image
 from xception.data.manifest import MANIFEST, Manifest, Shard, parse_manifest, strange_shards
+from xception.data.process_pool import process_pool
 from xception.data.records import Record, decode_record
 from xception.data.shards import array_record
 
@@ -81,7 +81,7 @@ def _all(jobs: list[Job], workers: int) -> Iterator[ShardFindings]:
     if workers <= 1 or len(jobs) <= 1:
         yield from map(_verify_job, jobs)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs))) as pool:
+    with process_pool(min(workers, len(jobs))) as pool:
         yield from pool.map(_verify_job, jobs)
 
 

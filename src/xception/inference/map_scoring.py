@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from xception.data.batches import Batch
 from xception.data.preprocessing import Preprocessing
 from xception.data.sources import AnySource
-from xception.errors import RunFailedError
+from xception.errors import InputError, RunFailedError, nearest
 from xception.inference.classes import match_classes, require_classifier
 from xception.inference.devices import choose_device, choose_workers, inference_mode
 from xception.metrics import MapResult, SparseTargets, WeightedMeanAveragePrecision
+from xception.metrics.class_report import denominator
 from xception.metrics.map_result import Reading
 from xception.metrics.ranking import Unannotated
 
@@ -42,6 +43,7 @@ class MapEvaluation:
             "map": _or_none(result.value),
             "k": result.k,
             "reading": result.reading,
+            "denominator": denominator(result),
             "map_per_image": _or_none(result.per_image_map),
             "map_per_class": _or_none(result.per_class_map),
             "weighted": result.weighted,
@@ -59,6 +61,7 @@ def evaluate_map(
     class_weights: Tensor | Sequence[float] | None = None,
     reading: Reading = "image",
     unannotated: Unannotated = "masked",
+    annotated_classes: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     batch_size: int = 32,
     num_workers: int | None = None,
@@ -76,6 +79,8 @@ def evaluate_map(
         class_weights: (C,) ≥ 0 in the order of the model's outputs; None: equal.
         reading: Averaged per "image" or per "class".
         unannotated: Predictions of classes that were not annotated: "masked" or "negative".
+        annotated_classes: The classes that were annotated in every image, by name. None: what the
+            data say, else all.
         class_names: The model's class names in the order of its outputs; the data's are mapped to
             them by name. None: the data's order is the model's.
         batch_size: Images per forward pass.
@@ -84,7 +89,8 @@ def evaluate_map(
         progress: Called with (images done, images in all) after every batch.
 
     Raises:
-        InputError: The classes differ, k is above their number, or the weights are no weights.
+        InputError: The classes differ, k is above their number, the weights are no weights, or an
+            image has a label outside the annotated classes.
         RunFailedError: The model's output is not finite.
     """
     from xception.data.loading import EvaluationLoader
@@ -98,6 +104,9 @@ def evaluate_map(
         reading=reading,
         unannotated=unannotated,
     )
+    everywhere = None
+    if annotated_classes is not None:
+        everywhere = _class_mask(annotated_classes, list(class_names or source.class_names))
     target_device = choose_device(device)
     loader = EvaluationLoader(
         source,
@@ -115,7 +124,8 @@ def evaluate_map(
                 images = preprocessing.normalize(batch.images[counted].to(target_device))
                 logits = model(images.contiguous(memory_format=torch.channels_last)).float()
                 _require_finite(logits, source, batch.indices[counted])
-                positives, annotated = _labels(batch, counted, place)
+                positives, told = _labels(batch, counted, place)
+                annotated = told if everywhere is None else _only(everywhere, told)
                 keys = batch.indices[counted]
                 metric.update(logits.cpu(), positives, keys=keys, annotated=annotated)
             done += len(batch.labels)
@@ -137,6 +147,27 @@ def _labels(
     return SparseTargets(targets.offsets, place[targets.class_ids]), (
         None if annotated is None else SparseTargets(annotated[0], place[annotated[1]])
     )
+
+
+def _class_mask(names: Sequence[str], class_names: list[str]) -> Tensor:
+    """(C,) bool: the classes that are among the names."""
+    mask = torch.zeros(len(class_names), dtype=torch.bool)
+    place = {name: index for index, name in enumerate(class_names)}
+    for name in names:
+        if name not in place:
+            hint = nearest(name, class_names) if len(class_names) <= 20_000 else ""
+            raise InputError(f"the annotated class '{name}' is none of the model's{hint}")
+        mask[place[name]] = True
+    return mask
+
+
+def _only(everywhere: Tensor, annotated: SparseTargets | None) -> Tensor:
+    if annotated is not None:
+        raise InputError(
+            "the data say of each image which classes were annotated; leave the annotated classes "
+            "of all images out"
+        )
+    return everywhere
 
 
 def _require_finite(logits: Tensor, source: AnySource, indices: Tensor) -> None:

@@ -4,7 +4,12 @@ from xception.metrics.average_precision import (
     average_precision_per_class,
     average_precision_per_image,
 )
-from xception.metrics.class_report import describe, ranked_classes, write_class_table
+from xception.metrics.class_report import (
+    describe,
+    ranked_classes,
+    read_class_table,
+    write_class_table,
+)
 from xception.metrics.class_weights import load_class_weights
 from xception.metrics.map_result import MapResult
 from xception.metrics.mean_average_precision import (
@@ -24,6 +29,7 @@ __all__ = [
     "load_class_weights",
     "rank_images",
     "ranked_classes",
+    "read_class_table",
     "top_classes",
     "weighted_mean_average_precision",
     "write_class_table",

@@ -53,12 +53,8 @@ def describe(result: MapResult) -> str:
         predictions not annotated  none: every class counts as annotated in every image
     """
     weights = "class weights as given" if result.weighted else "equal class weights"
-    if result.reading == "image":
-        denominator = f"the min(labels, {result.k}) largest weights among the image's labels"
-        unlabeled = "left out of the mean"
-    else:
-        denominator = f"all images of the class, in their top {result.k} or not"
-        unlabeled = "every prediction on them is wrong"
+    by_image = result.reading == "image"
+    unlabeled = "left out of the mean" if by_image else "every prediction on them is wrong"
     value = "undefined" if math.isnan(result.value) else f"{result.value:.4f}"
     images = (
         f"{result.num_images:,}, of them {result.num_unlabeled:,} without a label ({unlabeled})"
@@ -69,7 +65,7 @@ def describe(result: MapResult) -> str:
         images += f"; {result.num_duplicates:,} repeated images (padding) dropped"
     lines = {
         f"MAP@{result.k}": f"{value} (per {result.reading}, {weights})",
-        "denominator": denominator,
+        "denominator": denominator(result),
         "images": images,
         "predictions not annotated": _TREATMENT[result.unannotated].format(k=result.k),
     }
@@ -78,6 +74,13 @@ def describe(result: MapResult) -> str:
         total = len(result.class_positives)
         lines["classes"] = f"{total:,}, of them {without:,} in no image (left out of the mean)"
     return "\n".join(f"{name:<27}{text}" for name, text in lines.items())
+
+
+def denominator(result: MapResult) -> str:
+    """What an average precision is divided by, in the chosen reading."""
+    if result.reading == "image":
+        return f"the min(labels, {result.k}) largest weights among the image's labels"
+    return f"all images of the class, in their top {result.k} or not"
 
 
 def class_rows(result: MapResult, class_names: Sequence[str] | None = None) -> list[ClassRow]:
@@ -110,7 +113,12 @@ def ranked_classes(
         class_names: C names.
         count: How many of each.
     """
-    rows = [row for row in class_rows(result, class_names) if row.average_precision is not None]
+    return best_and_worst(class_rows(result, class_names), count)
+
+
+def best_and_worst(rows: Sequence[ClassRow], count: int) -> tuple[list[ClassRow], list[ClassRow]]:
+    """The same of rows that are at hand; those without a precision are in neither list."""
+    rows = [row for row in rows if row.average_precision is not None]
     best = sorted(rows, key=lambda row: (-_precision(row), -row.positives, row.class_id))[:count]
     chosen = {row.class_id for row in best}
     rest = [row for row in rows if row.class_id not in chosen]
@@ -147,6 +155,44 @@ def write_class_table(
     writer.writerows(class_rows(result, class_names))
     with replacing(path) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
+
+
+def read_class_table(path: str | Path) -> list[ClassRow]:
+    """Reads what `write_class_table` wrote.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file)
+        if tuple(head) != ClassRow._fields:
+            raise ValueError("its columns are others")
+        return [_parsed(*row) for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path} is not a table of classes ({' '.join(str(error).split())})"
+        ) from None
+
+
+def _parsed(
+    class_id: str,
+    name: str,
+    weight: str,
+    positives: str,
+    predictions: str,
+    hits: str,
+    precision: str,
+) -> ClassRow:
+    return ClassRow(
+        int(class_id),
+        name,
+        float(weight),
+        int(positives),
+        int(predictions),
+        int(hits),
+        float(precision) if precision else None,
+    )
 
 
 def _precision(row: ClassRow) -> float:

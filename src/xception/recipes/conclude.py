@@ -14,6 +14,7 @@ from xception.inference import (
     evaluate_map,
     store_evaluation,
 )
+from xception.metrics import write_class_table
 from xception.recipes.load import Recipe
 from xception.training.environment import commit, hardware, peak_memory_bytes, versions
 from xception.training.fit import Finished
@@ -61,6 +62,9 @@ def conclude(recipe: Recipe, trained: Finished, directory: RunDirectory, started
             unannotated=metric.unannotated,
             class_names=data.class_names,
             batch_size=data.evaluation_batch_size,
+        )
+        write_class_table(
+            evaluation.result, directory.classes, evaluation.class_names, overwrite=True
         )
     else:
         held_out = require_one_label(data.evaluation_source)

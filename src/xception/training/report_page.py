@@ -18,6 +18,7 @@ from xception.training.report_classes import (
     percent,
     pictures,
 )
+from xception.training.report_precisions import precision_tables
 from xception.training.report_record import RunRecord
 from xception.training.report_staleness import staleness
 
@@ -60,6 +61,7 @@ def _sections(record: RunRecord) -> list[tuple[str, str, str]]:
         ("examples", "Examples", pictures(record.examples)),
         ("confusion", confusions, confusion(found) if found and found.num_images else ""),
         ("classes", "Classes", class_table(found) if found and found.num_images else ""),
+        ("precisions", "Average precision of the classes", precision_tables(record.precisions)),
         ("staleness", "Staleness", staleness(record.summary.get("training"))),
         ("skipped", "Images that could not be read", _skipped(record)),
         ("run", "Time, hardware, versions", _facts(record.summary)),

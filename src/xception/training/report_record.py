@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from xception.errors import InputError
 from xception.inference.evaluation import Evaluation, read_evaluation
+from xception.metrics import read_class_table
+from xception.metrics.class_report import ClassRow
 from xception.training.metrics_file import read_rows
 from xception.training.run_directory import RunDirectory
 
@@ -52,6 +54,7 @@ class RunRecord:
         summary: ``summary.json``.
         evaluation: Of the final weights on the held-out images, blacklisted ones included.
         examples: Mistakes, the most confident first, then images that are right.
+        precisions: A row for each class, where the figure is MAP@k.
     """
 
     name: str
@@ -61,6 +64,7 @@ class RunRecord:
     summary: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation | None = None
     examples: list[Example] = field(default_factory=list)
+    precisions: list[ClassRow] = field(default_factory=list)
 
 
 def read_record(directory: RunDirectory, stored: Path) -> RunRecord:
@@ -86,6 +90,7 @@ def read_record(directory: RunDirectory, stored: Path) -> RunRecord:
         summary=summary if isinstance(summary, dict) else {},
         evaluation=found,
         examples=examples,
+        precisions=read_class_table(directory.classes) if directory.classes.exists() else [],
     )
 
 

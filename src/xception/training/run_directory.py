@@ -47,6 +47,11 @@ class RunDirectory:
         return self.path / "evaluation.npz"
 
     @property
+    def classes(self) -> Path:
+        """The table of the classes, where the figure is MAP@k."""
+        return self.path / "classes.csv"
+
+    @property
     def summary(self) -> Path:
         """Figures, versions, hardware; there when the run is finished."""
         return self.path / "summary.json"

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +137,75 @@ def test_a_killed_packing_goes_on(pack, table, tmp_path, moment):
     }
 
 
+SLOW = """
+import signal, sys, time
+from xception.data import packing
+whole, first = packing.encode_record, [0]
+def slow(record):
+    first[0] += 1
+    if first[0] == 3:  # in the middle of a shard, in each process
+        print("begun", flush=True)
+        time.sleep(600)
+    return whole(record)
+packing.encode_record = slow
+from xception.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _children(process):
+    """Processes below one, the children of children too."""
+    found = []
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        for child in map(int, (thread / "children").read_text().split()):
+            found += [child, *_children(child)]
+    return found
+
+
+def _ended(process):
+    """Whether it is gone, or waits for nothing but to be buried."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_killed_packing_leaves_no_process_that_writes(pack, command, table, tmp_path, sent, code):
+    """Two processes in the middle of their shards: both end, and packing goes on to the same."""
+    whole = pack(target="whole")
+    words = ["data", "pack", table / "train.jsonl", tmp_path / "shards", "--from", "table"]
+    words += ["--images-per-shard", "4", "--workers"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *map(str, words), "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert [run.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+    below = _children(run.pid)
+    assert len(below) >= 2
+    refused, _, err = command(*words, 1)  # while the first one is at work
+    assert (refused, "another process is writing into" in err) == (2, True)
+    run.send_signal(sent)
+    assert run.wait(timeout=30) == code
+    run.stdout.close()
+    run.stderr.close()
+    until = time.monotonic() + 30
+    while not all(map(_ended, below)):
+        assert time.monotonic() < until, "a process was left behind"
+        time.sleep(0.05)
+    assert list((tmp_path / "shards").glob("*.partial"))
+    again = pack("--workers", 2)
+    assert {p.name: p.read_bytes() for p in again.iterdir()} == {
+        p.name: p.read_bytes() for p in whole.iterdir()
+    }
+
+
 def test_another_packing_is_not_mixed_in(pack, command, table, tmp_path):
     shards = pack()
     before = {p: p.read_bytes() for p in shards.iterdir()}
@@ -200,6 +271,25 @@ def test_folder_of_classes_keeps_one_label(command, tmp_path):
     assert source.class_names == ["a", "b"]
     assert source[4][1] == 1
     assert source[4][0].equal(read_image(str(tmp_path / "images" / "b" / "2.png")))
+
+
+def test_parquet_with_the_images_in_it_is_packed(command, table, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    files = [f"{i}.jpg" if i == 4 else f"{i}.png" for i in range(COUNT)]
+    rows = {
+        "image": [(table / name).read_bytes() for name in files],
+        "labels": [[CLASSES[c] for c in own] for own in LABELS],
+        "weights": [[1.0 + i] * len(own) for i, own in enumerate(LABELS)],
+    }
+    parquet.write_table(arrow.table(rows), table / "images.parquet", row_group_size=3)
+    words = ["data", "pack", table / "images.parquet", tmp_path / "shards", "--from", "parquet"]
+    assert command(*words, "--images-per-shard", 5, "--workers", 2)[0] == 0
+    packed = open_source(str(tmp_path / "shards"), "train")
+    assert contents(packed) == contents(open_source(str(table), "train"))
+    words[2] = table / "train.jsonl"
+    code, _, err = command(*words)
+    assert (code, "does not end in .parquet" in err) == (2, True)
 
 
 def test_tar_files_are_packed(command, table, tmp_path):

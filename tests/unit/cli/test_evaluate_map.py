@@ -38,7 +38,7 @@ def weight_file(tmp_path):
     return path
 
 
-def mean_average_precision(small_model, images, labels, k, weights):
+def mean_average_precision(small_model, images, labels, k, weights, left_out=()):
     """The definition, in loops: Σ_{i≤k} w·rel_i·P(i) over the min(|Y|, k) largest weights of Y."""
     preprocessing = Preprocessing(size=32, crop_fraction=1.0)
     with torch.no_grad():
@@ -50,7 +50,8 @@ def mean_average_precision(small_model, images, labels, k, weights):
             continue
         counted += 1
         hits = reached = 0.0
-        for rank, c in enumerate(sorted(range(10), key=lambda c: -scores[c])[:k], start=1):
+        ranked = sorted(set(range(10)) - set(left_out), key=lambda c: -scores[c])
+        for rank, c in enumerate(ranked[:k], start=1):
             if c in own:
                 hits += 1
                 reached += weights[c] * hits / rank
@@ -74,6 +75,53 @@ def test_map_of_a_table_is_that_of_the_definition(command, small_model, scene_ta
         mean_average_precision(small_model, scenes.images[:COUNT], labels, 3, [1.0] * 10), abs=1e-3
     )
     assert abs(plain - found["map"]) > 1e-3
+
+
+def test_predictions_outside_the_annotated_classes_are_masked_before_the_top_k(
+    command, small_model, scene_tables, tmp_path
+):
+    """Where a class was not annotated, it takes no place among the three best."""
+    scenes = open_digit_scenes("evaluation")
+    normalize = Preprocessing(size=32, crop_fraction=1.0).normalize
+    with torch.no_grad():
+        best = load_model(small_model)(normalize(scenes.images[:COUNT])).argmax(1)
+    absent = int(best.mode().values)  # the class that is predicted most
+    kept = [i for i in range(COUNT) if absent not in scenes[i][1].class_ids]
+    rows = (scene_tables / "val.jsonl").read_text().splitlines()
+    (tmp_path / "table.jsonl").write_text("\n".join(rows[i] for i in kept))
+    for i in kept:
+        (tmp_path / f"{i}.png").write_bytes((scene_tables / f"{i}.png").read_bytes())
+    (tmp_path / "classes.txt").write_bytes((scene_tables / "classes.txt").read_bytes())
+    others = [c for c in range(10) if c != absent]
+    (tmp_path / "annotated.txt").write_text("\n".join(map(str, others)))
+    words = ["evaluate", small_model, tmp_path / "table.jsonl", "--json", "--metric", "map@3"]
+    masked = [*words, "--annotated-classes", tmp_path / "annotated.txt"]
+
+    labels = [scenes[i][1].class_ids.tolist() for i in kept]
+    weights = [1.0] * 10
+    images = scenes.images[kept]
+    for told, left_out in ((masked, {absent}), ([*masked, "--unannotated", "negative"], set())):
+        code, out, err = command(*told)
+        assert (code, err) == (0, "")
+        expected = mean_average_precision(small_model, images, labels, 3, weights, left_out)
+        assert json.loads(out)["map"] == pytest.approx(expected, abs=1e-3)
+        assert json.loads(out)["unannotated"] == ("masked" if left_out else "negative")
+    assert (
+        abs(
+            mean_average_precision(small_model, images, labels, 3, weights, {absent})
+            - mean_average_precision(small_model, images, labels, 3, weights)
+        )
+        > 2e-3
+    )  # else the test could not tell them apart
+
+    for text, sentence in (
+        ("8\nnine", "'nine' is none of the model's"),
+        (str(absent), "has label"),
+    ):
+        (tmp_path / "annotated.txt").write_text(text)
+        code, _, err = command(*masked)
+        assert (code, err.count("\n")) == (2, 1)
+        assert sentence in err
 
 
 def test_images_with_one_label_have_a_map_too(command, small_model):

@@ -11,9 +11,11 @@ from xception.metrics import (
     WeightedMeanAveragePrecision,
     describe,
     ranked_classes,
+    read_class_table,
     weighted_mean_average_precision,
     write_class_table,
 )
+from xception.metrics.class_report import class_rows
 
 NAMES = ["ant", "bee", "cow, brown", "doe"]
 
@@ -46,6 +48,7 @@ def test_table_holds_every_class(result, tmp_path):
         ("4.0", "0", "1", "0", ""),
     ]
     assert list(tmp_path.iterdir()) == [path]
+    assert read_class_table(path) == class_rows(result, NAMES)
 
 
 def test_table_overwrites_only_when_told(result, tmp_path):

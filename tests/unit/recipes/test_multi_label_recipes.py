@@ -1,6 +1,7 @@
 """The paper's recipe for JFT, and that a step of it is what TensorFlow would do."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ from torch import nn
 
 from xception.data.batches import Batch
 from xception.data.targets import ImageTargets, collate_targets
+from xception.recipes.announcement import announce
 from xception.recipes.build import total_steps
 from xception.recipes.load import load_recipe
 from xception.recipes.schema import builders
-from xception.training.schedules import Position
+from xception.training.run_directory import RunDirectory
+from xception.training.schedules import LearningRate, Position
 
 JFT = ("jft-xception", "jft-xception-fc", "jft-inception-v3", "jft-inception-v3-fc")
 
@@ -42,6 +45,26 @@ def test_the_learning_rate_that_jft_ends_with(unit, rungs):
     at = builders("schedule")[keys.pop("name")](**keys)
     place = Position((steps - 1) * batch, 350_000_000, batch, steps * batch)
     assert 0.001 * at(place) == pytest.approx(0.001 * 0.9**rungs, rel=1e-12)
+
+
+@pytest.mark.parametrize(("unit", "last"), [("samples", "2.531e-18"), ("steps", "0.0003874")])
+def test_a_run_of_jft_says_what_learning_rate_it_ends_with(unit, last, tmp_path, capsys):
+    """By hand: 0.001 x 0.9^319 and 0.001 x 0.9^9."""
+    recipe = load_recipe("jft-xception", ["--schedule.unit", unit])
+    keys = recipe.group("schedule")
+    schedule = builders("schedule")[keys.pop("name")](**keys)
+    batch, images = recipe.keys["data"]["batch_size"], 350_000_000
+    samples = total_steps(recipe, images // batch) * batch
+    run = SimpleNamespace(
+        batch_size=batch,
+        total_samples=samples,
+        current_learning_rate=LearningRate(0.001, schedule, batch, images, samples),
+        model=nn.Linear(2, 3),
+    )
+    announce(recipe, run, RunDirectory(tmp_path), None)
+    told = capsys.readouterr().out
+    assert "30,000,000 steps of 32 images" in told
+    assert f"learning rate 0.001 at first, {last} at the end" in told
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])

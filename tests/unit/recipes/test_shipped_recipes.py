@@ -105,6 +105,7 @@ def test_recipe_trains_two_steps_and_concludes(
     assert 0 <= summary["evaluation"][figure] <= 1
     assert run.report.exists()
     assert run.weights.exists()
+    assert run.classes.exists() == (figure == "map")
     # The file beside the results is complete: it alone gives the same recipe again.
     assert (
         load_recipe(str(run.recipe)).keys == recipe.keys == yaml.safe_load(run.recipe.read_text())

@@ -301,3 +301,29 @@ def test_curves_without_finite_values_are_left_out():
     rows = [{"step": 1.0, "train_loss": float("nan"), "learning_rate": 0.1}]
     assert [title for title, _ in training_charts(rows)] == ["Learning rate"]
     assert training_charts([]) == []
+
+
+def test_report_shows_the_best_and_the_worst_classes_of_a_map_run(tmp_path):
+    """45 classes: the first has no image, the others' precision grows with their number."""
+    names = [f"class {number}" for number in range(44)] + [HOSTILE]
+    lines = [
+        "class_id,name,weight,positives,predictions,hits,average_precision",
+        "0,class 0,1.0,0,3,0,",
+    ]
+    lines += [f"{i},{names[i]},2.5,7,{i},3,{i / 44}" for i in range(1, 44)]
+    quoted = HOSTILE.replace('"', '""')
+    lines.append(f'44,"{quoted}",2.5,7,44,3,1.0')
+    (tmp_path / "recipe.yaml").write_text("model: {name: xception}")
+    (tmp_path / "classes.csv").write_text("\n".join(lines) + "\n")
+    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert "45 classes, 1 of them in no held-out image." in page.text
+    best, worst = page.text.split("The best")[1].split("The worst")
+    assert f"{HOSTILE} 1.0000 2.5 7 44 3 class 43 0.9773 2.5 7 43 3" in best
+    assert "class 25 0.5682" in best  # the twentieth
+    assert "class 24 " not in best
+    assert "hits class 1 0.0227 2.5 7 1 3 class 2 0.0455" in worst
+    assert "class 20 0.4545" in worst
+    assert "class 21 " not in worst
+    (tmp_path / "classes.csv").write_text("class,precision\n")
+    with pytest.raises(InputError, match="is not a table of classes"):
+        write_report(tmp_path)
