@@ -98,6 +98,8 @@ def read_encoded(path: str) -> bytes:
         raise UnreadableImageError("it is a folder") from None
     except OSError as error:
         raise UnreadableImageError(error.strerror or str(error)) from None
+    except ValueError as error:  # a null byte in the path, or half a character
+        raise UnreadableImageError(f"no file can have that name ({error})") from None
 
 
 def _refuse_bomb(width: int, height: int) -> None:

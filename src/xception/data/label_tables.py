@@ -11,6 +11,7 @@ Columns:
 
 import csv
 import json
+import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,8 +136,8 @@ class RowColumns:
             InputError: Its cells are not what they should be.
         """
         image = row.get("image")
-        if not isinstance(image, str) or not image:
-            raise InputError(f"{where}: '{image}' is no path of an image")
+        if not isinstance(image, str) or not _is_path(image):
+            raise InputError(f"{where}: {image!r} is no path of an image")
         self.paths.append(image)
         if len(self.paths) == 1:
             self._seen = {name for name in OPTIONAL if row.get(name) is not None}
@@ -185,6 +186,14 @@ class RowColumns:
         )
 
 
+def _is_path(text: str) -> bool:
+    """Whether a file can have that name: it has no null byte and no half of a character."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(_LARGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -209,7 +218,10 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
                 where = f"{path} line {number}"
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{where} is not JSON: {error}") from None
                 if not isinstance(row, dict):
                     raise InputError(
                         f'{where} must be an object like {{"image": …, "labels": […]}}'
@@ -217,7 +229,5 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
                 if number == 1:
                     require_columns(path, list(row))
                 yield where, row
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where} is not JSON: {error}") from None
         except UnicodeDecodeError:
             raise InputError(f"{path} is not a text file in UTF-8") from None

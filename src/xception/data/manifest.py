@@ -103,8 +103,6 @@ def read_manifest(folder: Path) -> Manifest:
             there are shards of another packing beside it.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise InputError(f"there is no {path}; pack the shards to the end (xception data pack)")
     manifest = parse_manifest(path)
     require_class_names(manifest.class_names, str(path))
     for shard in manifest.shards:
@@ -134,8 +132,10 @@ def parse_manifest(path: Path) -> Manifest:
     """Reads a ``manifest.json``, whatever lies beside it.
 
     Raises:
-        InputError: It is none, or its hash is wrong.
+        InputError: There is none, it is no manifest, or its hash is wrong.
     """
+    if not path.is_file():
+        raise InputError(f"there is no {path}; pack the shards to the end (xception data pack)")
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("sha256") != _digest(content):
@@ -151,7 +151,7 @@ def parse_manifest(path: Path) -> Manifest:
         return Manifest(reencoding=again, shards=shards, **content)
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{path} is not a manifest of shards; copy it again, or pack again"
         ) from None

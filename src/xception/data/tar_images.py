@@ -137,7 +137,7 @@ def _row(
             raise ValueError("it lacks labels")
     except InputError:
         raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{where}{found} can't be understood: {reason}") from None
     return {name: row[name] for name in ("labels", "weights", "absent") if name in row}

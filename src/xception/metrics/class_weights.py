@@ -89,7 +89,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, object]]:
 def _from_json(path: Path, text: str) -> Iterator[tuple[str, str, object]]:
     try:  # pairs instead of a dict, which would hide a name given twice
         pairs = json.loads(text, object_pairs_hook=lambda found: found)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from None
     if not text.lstrip().startswith("{"):
         raise InputError(f'{path} must hold one JSON object such as {{"cat": 2.0, "dog": 0.5}}')

@@ -203,6 +203,9 @@ def test_decode_image_refuses_from_one_pixel_past_the_limit(monkeypatch):
 
 
 def test_read_image_names_the_reason(tmp_path, save_image):
+    for name in ("a\0b.jpg", "\ud800.jpg"):
+        with pytest.raises(UnreadableImageError, match="no file can have that name"):
+            read_image(str(tmp_path / name))
     (tmp_path / "x.jpg").mkdir()
     with pytest.raises(UnreadableImageError, match="is a folder"):
         read_image(str(tmp_path / "x.jpg"))

@@ -83,6 +83,8 @@ def test_bad_csv_is_refused_in_one_sentence(write, text, message):
         ('{"cat": -2}', "not negative"),
         ("[1, 2, 3, 4]", "one JSON object"),
         ('{"cat": 1', "is not JSON"),
+        ('{"cat": ' + "9" * 5000 + "}", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("{}", "lacks the weight of 4 of 4"),
     ],
 )
