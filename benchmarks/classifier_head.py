@@ -84,7 +84,7 @@ class Contender:
         marks.append(time.perf_counter())
         self.update()
         marks.append(time.perf_counter())
-        return [1000 * (end - start) for start, end in pairwise(marks)], float(loss)
+        return [1000 * (end - start) for start, end in pairwise(marks)], loss.item()
 
 
 def dense_loss(logits: Tensor, targets: BatchTargets) -> Tensor:
