@@ -131,10 +131,12 @@ def _kind(name: str) -> str:
     return words.get(name, f"`{name}`" if name else "")
 
 
+def _plain(text: str) -> str:
+    """Text without markup; Python-Markdown knows no backslash before "<"."""
+    return re.sub(r"([*_>|\[\]])", r"\\\1", text).replace("<", "&lt;")
+
+
 def _escaped(text: str) -> str:
     """Text of the terminal as Markdown: nothing in it is markup, but for double backticks."""
     pieces = re.split(r"(``.*?``|`.*?`)", text)
-    return "".join(
-        piece if i % 2 else re.sub(r"([*_<>\[\]])", r"\\\1", piece).replace("|", "\\|")
-        for i, piece in enumerate(pieces)
-    )
+    return "".join(piece if i % 2 else _plain(piece) for i, piece in enumerate(pieces))

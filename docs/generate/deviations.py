@@ -89,7 +89,9 @@ def _capital(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([|<>*_])", r"\\\1", text) if "`" not in text else text.replace("|", "\\|")
+    if "`" in text:
+        return text.replace("|", "\\|")
+    return re.sub(r"([|>*_])", r"\\\1", text).replace("<", "&lt;")
 
 
 def _in_python(path: Path, root: Path) -> Iterator[Deviation]:

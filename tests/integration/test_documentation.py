@@ -116,6 +116,13 @@ def test_nothing_generated_is_left_as_markup(site):
         assert "&lt;!--" not in text, path
 
 
+def test_angle_brackets_of_an_options_text_need_no_backslash(site):
+    page = (site / "verbs" / "reproduce.html").read_text(encoding="utf-8")
+    assert "runs/reproduce-&lt;scale&gt;" in page
+    for path in site.rglob("*.html"):
+        assert "\\&lt;" not in path.read_text(encoding="utf-8"), path
+
+
 def test_options_of_a_verb_are_on_its_page(site):
     text = (site / "verbs/evaluate.html").read_text(encoding="utf-8")
     assert "--class-weights" in text

@@ -15,12 +15,13 @@ from xception.weights.atomic import replacing
 
 TITLE = "Xception, reproduced"
 _STYLE = """
+html{color-scheme:light}
 body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:62rem;
 margin:2rem auto;padding:0 1rem}
 h1,h2,h3{line-height:1.2}h2{border-top:1px solid #ddd;padding-top:1rem;margin-top:2.5rem}
 table{border-collapse:collapse;font-size:13px;margin:1rem 0;display:block;overflow-x:auto}
 th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
-td{font-variant-numeric:tabular-nums}th{border-bottom:2px solid #888}
+td{font-variant-numeric:tabular-nums}td.whole{white-space:nowrap}th{border-bottom:2px solid #888}
 figure{margin:1rem 0}figcaption{color:#555;font-size:13px}img{max-width:100%}
 p.first{background:#fdf3d8;padding:.6rem .8rem;border-left:4px solid #E69F00}
 """
@@ -113,10 +114,16 @@ def _markdown_table(table: Table) -> list[str]:
 
 def _html_table(table: Table) -> str:
     def line(cells: Iterable[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+        return "<tr>" + "".join(_html_cell(cell, tag) for cell in cells) + "</tr>"
 
     rows = "".join(line(row, "td") for row in table.rows)
     return f"<table><thead>{line(table.heading, 'th')}</thead><tbody>{rows}</tbody></table>"
+
+
+def _html_cell(text: str, tag: str) -> str:
+    """A cell; numbers and single words stay on one line."""
+    whole = tag == "td" and (" " not in text or text.startswith(tuple("+-0123456789")))
+    return f"<{tag}{' class=whole' if whole else ''}>{html.escape(text)}</{tag}>"
 
 
 _RESULT_COLUMNS = (

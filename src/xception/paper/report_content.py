@@ -165,7 +165,7 @@ def conditions(data: str, cells: Sequence[CellResult]) -> str:
         if all(value is None for value in values):
             return "unknown"
         return ", ".join(
-            sorted({str(value) for value in values}, key=lambda text: (len(text), text))
+            sorted({_number(value) for value in values}, key=lambda text: (len(text), text))
         )
 
     training = [cell.summary["training"] for cell in cells]
@@ -183,6 +183,10 @@ def conditions(data: str, cells: Sequence[CellResult]) -> str:
         f"torch {among(versions)}, commit {among([cell.summary.get('commit') for cell in cells])}. "
         f"Training took {seconds:.0f} s in all."
     )
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _speed_conditions(results: Results) -> str:

@@ -18,6 +18,8 @@ from xception.paper.statistics import PairedComparison, Spread, compare_paired, 
 from xception.training.metrics_file import read_rows
 
 Row = dict[str, float | None]
+_SUMMARY = ("evaluation", "training", "hardware", "versions", "parameters")
+_REMEDY = "delete it, and `xception reproduce` makes it again"
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Results:
         speed: The content of ``speed.json``, if table 3 was measured.
         spectrum_speed: The content of ``spectrum-speed.json``, if it was measured.
         directories: Where all of it came from.
+        single_label: The results of ImageNet's task, where that belongs to another scale.
     """
 
     scale: Scale
@@ -71,6 +74,7 @@ class Results:
     speed: dict[str, Any] | None = None
     spectrum_speed: dict[str, Any] | None = None
     directories: list[Path] = field(default_factory=list)
+    single_label: "Results | None" = None
 
     def of(self, variant: str) -> list[CellResult]:
         """The finished cells of a variant, by seed."""
@@ -89,7 +93,7 @@ class Results:
     def compare_gains(
         self, pair: tuple[str, str], name: str, beside: tuple[str, str], beside_name: str = "top1"
     ) -> PairedComparison | None:
-        """The relative gain of a pair of variants minus that of another pair, over common seeds.
+        """The relative gain of a pair of variants minus that of a pair on ImageNet's task.
 
         Args:
             pair: A and B: the gain is (A - B) / B.
@@ -97,7 +101,10 @@ class Results:
             beside: The pair whose gain is taken off.
             beside_name: Its figure.
         """
-        gains = [self._gains(*pair, name), self._gains(*beside, beside_name)]
+        gains = [
+            self._gains(*pair, name),
+            (self.single_label or self)._gains(*beside, beside_name),
+        ]
         seeds = sorted(gains[0].keys() & gains[1].keys())
         if not seeds:
             return None
@@ -133,7 +140,7 @@ def read_results(directories: Sequence[Path]) -> list[Results]:
             overrides are one reproduction whose seeds were spread over machines.
 
     Returns:
-        One result for each scale and data set.
+        One result for each scale and data set; that of jft knows that of imagenet beside it.
 
     Raises:
         InputError: A directory holds no reproduction, a file is damaged, or a cell is there twice.
@@ -154,6 +161,10 @@ def read_results(directories: Sequence[Path]) -> list[Results]:
         for path in sorted(directory.glob("cells/*/seed-*")):
             _read_cell(results, path)
         results.begun = [cell for cell in results.begun if cell not in results.failed]
+    for results in found.values():
+        if results.scale.single_label_elsewhere:
+            imagenet = (other for other in found.values() if other.scale.name == "imagenet")
+            results.single_label = next(imagenet, None)
     return list(found.values())
 
 
@@ -177,8 +188,12 @@ def _read_cell(results: Results, path: Path) -> None:
             profile = read_rows(metrics) if metrics.exists() else []
         except (yaml.YAMLError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"a file of the run {path} is damaged: {reason}") from None
+            raise InputError(f"a file of the run {path} is damaged: {reason}; {_REMEDY}") from None
         summary = _json(path / "summary.json")
+        lacking = [key for key in _SUMMARY if key not in summary]
+        if lacking or not isinstance(keys, dict):
+            what = f"summary.json lacks {lacking[0]!r}" if lacking else "recipe.yaml holds no keys"
+            raise InputError(f"a file of the run {path} is damaged: {what}; {_REMEDY}")
         results.cells.setdefault(variant, {})[seed] = CellResult(
             variant, seed, path, summary, keys, profile
         )
@@ -188,7 +203,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: {error}; {_REMEDY}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: it holds no mapping")
+        raise InputError(f"{path} is damaged: it holds no mapping; {_REMEDY}")
     return content

@@ -50,7 +50,7 @@ def draw_spectrum(results: Results) -> Any:
     if sum(len(spectrum_points(results, activation, "top1")) for activation in activations) < 2:
         return None
     with style():
-        figure = Figure(figsize=(PAGE_WIDTH_INCHES, 2.7), layout="constrained")
+        figure = Figure(figsize=(PAGE_WIDTH_INCHES, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2)
         for i, activation in enumerate(activations):
             for axes, name in ((left, "top1"), (right, "images_per_second")):
@@ -63,10 +63,16 @@ def draw_spectrum(results: Results) -> Any:
             axes.set_xlabel("segments of the channels (equal parameters)")
         left.set_ylabel("top-1 accuracy, held-out images")
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        how = "networks in turns" if results.spectrum_speed else "training runs"
-        right.set_ylabel(f"training speed ({how}), images/s")
+        right.set_ylabel("training speed, images/s")
         right.set_ylim(bottom=0)
-        left.legend(title="intermediate activation", fontsize=7, title_fontsize=7)
+        figure.legend(
+            *left.get_legend_handles_labels(),
+            loc="outside upper center",  # error bars reach everywhere inside
+            ncols=len(activations),
+            title="intermediate activation",
+            fontsize=7,
+            title_fontsize=7,
+        )
     return figure
 
 

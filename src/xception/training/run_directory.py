@@ -112,7 +112,10 @@ class RunDirectory:
 
     def stored_recipe(self) -> dict[str, Any]:
         """The recipe that the run was started with."""
-        stored = yaml.safe_load(self.recipe.read_text())
+        try:
+            stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise InputError(f"{self.recipe} is damaged: it is not YAML") from None
         if not isinstance(stored, dict):
             raise InputError(f"{self.recipe} is not a recipe")
         return stored

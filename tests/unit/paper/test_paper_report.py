@@ -157,6 +157,21 @@ def test_the_larger_gain_is_the_difference_of_relative_gains(with_multi_label):
     assert (row["of"], row["pairs"]) == ("MAP@4", "2")
 
 
+def test_jfts_gain_stands_beside_that_of_imagenets_directory(tmp_path, write_cell):
+    write_manifest(tmp_path / "jft", {"scale": "jft", "data": "a folder", "overrides": []})
+    write_cell(tmp_path / "jft", "multi-label-xception", 0, [0.88], "map")
+    write_cell(tmp_path / "jft", "multi-label-inception-v3", 0, [0.80], "map")
+    write_manifest(tmp_path / "imagenet", {"scale": "imagenet", "data": "I", "overrides": []})
+    write_cell(tmp_path / "imagenet", "xception", 0, [0.82])
+    write_cell(tmp_path / "imagenet", "inception-v3", 0, [0.80])
+    text = "Xception's relative gain over Inception V3 is larger"
+    (alone,) = read_results([tmp_path / "jft"])
+    assert row_of(claims_table(alone), text)["outcome"] == "not run"
+    jft, _ = read_results([tmp_path / "jft", tmp_path / "imagenet"])
+    row = row_of(claims_table(jft), text)
+    assert (row["difference"], row["pairs"]) == ("+0.0750", "1")  # 0.08 / 0.80 - 0.02 / 0.80
+
+
 def test_profiles_of_the_multi_label_runs_are_of_map(with_multi_label, tmp_path):
     from xception.paper.items import items
     from xception.paper.report_content import _figure
@@ -244,7 +259,16 @@ def test_different_data_are_not_mixed(tmp_path, write_cell):
 
 def test_damaged_files_are_named(directory):
     (directory / "cells" / "xception" / "seed-0" / "summary.json").write_text("{")
-    with pytest.raises(InputError, match=r"seed-0/summary\.json is damaged"):
+    with pytest.raises(InputError, match=r"seed-0/summary\.json is damaged.*; delete it"):
+        read_results([directory])
+    (directory / "cells" / "xception" / "seed-0" / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match=r"seed-0 is damaged: summary\.json lacks 'evaluation'"):
+        read_results([directory])
+
+
+def test_an_empty_recipe_is_told(directory):
+    (directory / "cells" / "xception" / "seed-1" / "recipe.yaml").write_text("")
+    with pytest.raises(InputError, match=r"seed-1 is damaged: recipe\.yaml holds no keys"):
         read_results([directory])
 
 
@@ -306,4 +330,4 @@ def test_spectrum_plot_has_a_place_for_every_point(directory, write_cell):
     ]
     heights = left.containers[0].lines[0].get_ydata()
     assert list(heights) == pytest.approx([0.91, 0.94, 5.71 / 6])
-    assert right.get_ylabel() == "training speed (training runs), images/s"
+    assert right.get_ylabel() == "training speed, images/s"

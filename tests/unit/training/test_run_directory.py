@@ -69,6 +69,14 @@ def test_a_key_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
         directory.claim(newer, resume=True, overwrite=False, defaults=defaults)
 
 
+def test_a_damaged_recipe_is_told_in_a_sentence(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    directory.recipe.write_text("model: {name: [")
+    with pytest.raises(InputError, match=r"recipe\.yaml is damaged: it is not YAML"):
+        claim(directory, resume=True)
+
+
 def test_resume_allows_other_loader_processes(tmp_path):
     directory = RunDirectory(tmp_path / "run")
     claim(directory)
