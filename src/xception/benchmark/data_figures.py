@@ -27,6 +27,8 @@ class DataRow:
         of_copy: Bytes of the files and of the results, per second, over the machine's copy
             bandwidth.
         ratio: Speed over that of the fastest peer that ran.
+        usual_ratio: Speed over that of the faster of torchvision's ``ImageFolder`` and timm, as
+            they load images by themselves.
         failure: Why it did not run; "" if it did.
     """
 
@@ -38,6 +40,7 @@ class DataRow:
     peak_gib: float | None = None
     of_copy: float | None = None
     ratio: float | None = None
+    usual_ratio: float | None = None
     failure: str = ""
 
 
@@ -49,16 +52,19 @@ def data_rows(lanes: Sequence[Lane], work: DataWork, machine: Machine) -> list[D
         work: What they did.
         machine: Its copy bandwidth.
     """
-    peers = [
-        statistics.median(lane.seconds)
+    peers = {
+        lane.contender.name: statistics.median(lane.seconds)
         for lane in lanes
         if lane.contender.is_peer and lane.seconds and not lane.failure
-    ]
-    fastest = min(peers, default=None)
-    return [_row(lane, work, machine, fastest) for lane in lanes]
+    }
+    fastest = min(peers.values(), default=None)
+    usual = min((peers[name] for name in ("torchvision", "timm") if name in peers), default=None)
+    return [_row(lane, work, machine, fastest, usual) for lane in lanes]
 
 
-def _row(lane: Lane, work: DataWork, machine: Machine, fastest: float | None) -> DataRow:
+def _row(
+    lane: Lane, work: DataWork, machine: Machine, fastest: float | None, usual: float | None
+) -> DataRow:
     name = lane.contender.name
     if lane.failure or not lane.seconds:
         return DataRow(work.transforms, name, failure=lane.failure or "no round was run")
@@ -74,6 +80,7 @@ def _row(lane: Lane, work: DataWork, machine: Machine, fastest: float | None) ->
         peak_gib=lane.peak_bytes / 2**30,
         of_copy=lane.cost.bytes_moved / median / machine.bytes_per_second if lane.cost else None,
         ratio=fastest / median if fastest else None,
+        usual_ratio=usual / median if usual else None,
     )
 
 

@@ -18,6 +18,7 @@ HEADINGS = (
     "images/s per core",
     "peak GiB",
     "of copy",
+    "to torchvision or timm",
     "to the fastest peer",
 )
 
@@ -63,6 +64,7 @@ def cells(row: DataRow) -> list[str]:
         f"{row.images_per_second:,.0f}",
         f"{row.peak_gib:.2f}",
         "" if row.of_copy is None else f"{row.of_copy:.1%}",
+        "" if row.usual_ratio is None else f"{row.usual_ratio:.2f}",
         "" if row.ratio is None else f"{row.ratio:.2f}",
     ]
 
@@ -76,7 +78,9 @@ def conditions_sentence(report: DataReport) -> str:
         f"on a core of its own, one thread, ending with bytes; median and quartiles of {rounds} "
         "interleaved rounds in seeded random order. Copy bandwidth of that core: "
         f'{report.machine.bytes_per_second / 1e9:.1f} GB/s; "of copy" are the bytes of the files '
-        "and of the results over it. The ratio is the speed over that of the fastest peer."
+        "and of the results over it. The ratios are the speed over that of the faster of "
+        "torchvision's ImageFolder and timm, as they load images by themselves, and over that of "
+        "the fastest peer, torchvision's own decoder with it."
     )
 
 

@@ -2,7 +2,8 @@
 
     xception benchmark kernels
 
-prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md (``--output``).
+prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md (``--output``);
+``--json`` keeps all figures, ``--plot`` a picture.
 bfloat16, channels_last, 299x299; kernels and training at batch 256, inference at batch 1 and 256.
 Contenders are interleaved; medians over the rounds. The first run also tunes the kernels and
 compiles the networks, which takes longer than the timing; both are cached.
@@ -13,27 +14,27 @@ kernels: a test of this script, whose figures mean nothing.
 
 import argparse
 import datetime
+import json
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from xception.benchmark.kernels_cases import cases
-from xception.benchmark.kernels_models import (
-    NAMES,
-    build,
-    contenders,
-    inference_step,
-    logits_error,
-    training_step,
+from xception.benchmark.kernels_device import Machine
+from xception.benchmark.kernels_models import logits_error
+from xception.benchmark.kernels_plot import draw
+from xception.benchmark.kernels_tables import (
+    PAPER_RATIO,
+    inference_table,
+    kernel_table,
+    training_table,
 )
-from xception.benchmark.kernels_timing import Contender, median_milliseconds, time_interleaved
+from xception.benchmark.report import require_folder, require_picture
 from xception.errors import InputError, RunFailedError
-
-PAPER_RATIO = 28 / 31  # steps per second, Xception over Inception V3 (table 3)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -56,6 +57,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         "--only", choices=["kernels", "training", "inference"], help="one part instead of all three"
     )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--json", type=Path, help="file to write all figures to")
+    parser.add_argument("--plot", type=Path, help="picture to write: .svg, .png or .pdf")
     parser.add_argument("--smoke", action="store_true", help="tiny, on the CPU: tests the script")
     try:
         chosen, unknown = parser.parse_known_args(words)
@@ -64,34 +67,6 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if unknown:
         raise InputError(f"there is no option {unknown[0]}; see {parser.prog} --help")
     return chosen
-
-
-class Machine:
-    """The device, its measured copy bandwidth and matrix rate, and the sizes to run."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.smoke = arguments.smoke
-        self.device = "cpu" if self.smoke else "cuda"
-        self.cuda = not self.smoke
-        self.name = "CPU smoke test" if self.smoke else torch.cuda.get_device_name()
-        self.batch = 2 if self.smoke else arguments.batch
-        self.image_size = 75 if self.smoke else 299
-        self.width = 0.125 if self.smoke else 1.0
-        self.scale = 0.05 if self.smoke else 1.0  # of the kernels' maps
-        self.rounds = 1 if self.smoke else arguments.rounds
-        self.steps = 1 if self.smoke else arguments.steps
-        modes = "" if self.smoke else arguments.compile_modes
-        self.compile_modes = [mode for mode in modes.split(",") if mode]
-        self.gb_per_ms, self.teraflop_per_ms = self._measure()
-
-    def _measure(self) -> tuple[float, float]:
-        elements, side = (2**20, 256) if self.smoke else (2**30, 8192)
-        source = torch.empty(elements, dtype=torch.bfloat16, device=self.device)
-        target = torch.empty_like(source)
-        copy = median_milliseconds(lambda: target.copy_(source), repeats=20, cuda=self.cuda)
-        square = torch.randn(side, side, dtype=torch.bfloat16, device=self.device)
-        product = median_milliseconds(lambda: square @ square, repeats=20, cuda=self.cuda)
-        return 2 * elements * 2 / 1e9 / copy, 2 * side**3 / 1e12 / product
 
 
 def check(machine: Machine) -> list[str]:
@@ -109,104 +84,6 @@ def check(machine: Machine) -> list[str]:
         print("\n".join(lines))
         raise RunFailedError(f"wrong results, nothing is timed: {', '.join(wrong) or 'logits'}")
     return lines
-
-
-def kernel_table(machine: Machine) -> list[str]:
-    """Times every kernel at every size, beside the same work in plain eager PyTorch."""
-    lines = [
-        "| kernel | size | a step | ms | GB/s | of copy | TFLOP/s | of peak | floor | plain ms |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    totals = {"ms": 0.0, "floor": 0.0, "plain": 0.0}
-    repeats = 1 if machine.smoke else 20
-    for case in cases(machine.batch, machine.device, torch.bfloat16, machine.scale):
-        times = [
-            median_milliseconds(case.runner(function), repeats=repeats, cuda=machine.cuda)
-            for function in (case.fused, case.plain)
-        ]
-        floor = max(case.gigabytes / machine.gb_per_ms, case.teraflop / machine.teraflop_per_ms)
-        bandwidth, rate = case.gigabytes / times[0], case.teraflop / times[0]  # per millisecond
-        lines.append(
-            f"| {case.kernel} | {case.size} | {case.count} | {times[0]:.3f} "
-            f"| {bandwidth * 1000:.0f} | {bandwidth / machine.gb_per_ms:.0%} "
-            f"| {rate * 1000:.0f} | {rate / machine.teraflop_per_ms:.0%} "
-            f"| {floor:.3f} | {times[1]:.3f} |"
-        )
-        if case.summed:
-            totals["ms"] += case.count * times[0]
-            totals["floor"] += case.count * floor
-            totals["plain"] += case.count * times[1]
-    lines += [
-        "",
-        f"Kernels of a training step, each as often as it runs: {totals['ms']:.1f} ms; floor "
-        f"{totals['floor']:.1f} ms; plain eager {totals['plain']:.1f} ms. (Depthwise and pointwise "
-        "as two kernels; stem, shortcuts and head are not in it.)",
-    ]
-    return lines
-
-
-def network_table(machine: Machine, runs: list[Contender], batch: int) -> list[str]:
-    """Times contenders interleaved and compares the best of each network."""
-    time_interleaved(runs, rounds=machine.rounds, steps=machine.steps, cuda=machine.cuda)
-    lines = [
-        "| network | ms | fastest-slowest round | images/s | peak GiB |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for run in runs:
-        speed = batch * 1000 / run.median
-        lines.append(
-            f"| {run.name} | {run.median:.2f} | {run.spread} | {speed:.0f} | {run.peak_gib:.1f} |"
-        )
-    best = {
-        name: min(
-            (run.median for run in runs if run.name.startswith(name) and run.milliseconds),
-            default=float("nan"),
-        )
-        for name in NAMES
-    }
-    eager = {run.name: run.median for run in runs}.get("timm inception_v3, eager", float("nan"))
-    fused = best["ours, fused"]
-    return [
-        *lines,
-        "",
-        "Fused, at its best, over the others at theirs: "
-        f"{best['timm legacy_xception'] / fused:.2f} times timm's legacy_xception (target 1.7), "
-        f"{best['timm inception_v3'] / fused:.2f} times Inception V3 (as near to 1 as can be), "
-        f"{eager / fused:.2f} times eager Inception V3 (target 1.0), "
-        f"{best['ours, plain'] / fused:.2f} times our plain layers. "
-        f"The paper's training ratio to Inception V3 was {PAPER_RATIO:.2f}.",
-    ]
-
-
-def training_table(machine: Machine) -> list[str]:
-    """Training steps of all networks, eager and compiled."""
-    images = _images(machine, machine.batch)
-    labels = torch.randint(1000, (machine.batch,), device=machine.device)
-
-    def make(name: str, mode: str) -> Callable[[], object]:
-        model = build(name, machine.width).to(machine.device)
-        model.to(memory_format=torch.channels_last)
-        return training_step(model, images, labels, mode)
-
-    return network_table(machine, contenders(make, machine.compile_modes), machine.batch)
-
-
-def inference_table(machine: Machine, batch: int) -> list[str]:
-    """Inference of all networks; small batches as CUDA graphs, so that Python's time is out."""
-    images = _images(machine, batch)
-
-    def make(name: str, mode: str) -> Callable[[], object]:
-        model = build(name, machine.width).to(machine.device)
-        model.to(memory_format=torch.channels_last)
-        return inference_step(model, images, mode, graph=machine.cuda and batch <= 8)
-
-    return network_table(machine, contenders(make, machine.compile_modes), batch)
-
-
-def _images(machine: Machine, batch: int) -> torch.Tensor:
-    size = machine.image_size
-    images = torch.rand(batch, 3, size, size, device=machine.device) * 2 - 1
-    return images.to(memory_format=torch.channels_last)
 
 
 def _header(machine: Machine, command: str) -> list[str]:
@@ -244,6 +121,10 @@ def main(words: Sequence[str]) -> int:
         raise InputError(
             "this benchmark needs a CUDA GPU, and torch sees none; --smoke tests it on the CPU"
         )
+    if arguments.plot:
+        require_picture(arguments.plot)
+    if arguments.json:
+        require_folder("--json", arguments.json)
     torch.backends.cudnn.benchmark = True
     machine = Machine(arguments)
     lines = _header(machine, shlex.join(["xception", "benchmark", "kernels", *words]))
@@ -260,5 +141,16 @@ def main(words: Sequence[str]) -> int:
     name = re.sub(r"[^a-z0-9]+", "-", machine.name.lower()).strip("-")
     path = arguments.output / f"kernels-{name}-{datetime.date.today()}.md"
     path.write_text("\n".join(lines) + "\n")
+    if arguments.json:
+        found = {
+            "device": machine.name,
+            "bytes_per_second": machine.gb_per_ms * 1e12,
+            "flop_per_second": machine.teraflop_per_ms * 1e15,
+            "paper_ratio": PAPER_RATIO,
+            **machine.figures,
+        }
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    if arguments.plot:
+        draw(machine.figures, machine.name, arguments.plot)
     print(f"\nwritten to {path}")
     return 0

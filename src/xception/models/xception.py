@@ -68,9 +68,10 @@ class Xception(nn.Module):
         output_stride: Pixels of the image for one of the last feature map: 32, or 16 or 8 by
             dilation (times a half for stem_strides (1, 1)).
         features_only: The output is a list of feature maps, and there is no head.
-        fused: Whether convolutions run in the fused GPU kernels: True, False, or "auto" (where the
-            device and the layers allow it). The same weights, the same function; it is no part of
-            ``arguments``. Off by default until it has been measured on a GPU.
+        fused: Whether convolutions run in the fused GPU kernels: True, False, or "auto" (on CUDA,
+            with channels_last images, where the layers allow it; else plain layers, and one log
+            line says why). The same weights, the same function; it is no part of ``arguments``.
+            Off by default until it has been measured on a GPU.
         numerics: "keras" (TF-SAME pooling, eps 1e-3, momentum 0.01) or "timm" (pooling padded by 1,
             eps 1e-5, momentum 0.1).
 
@@ -226,7 +227,7 @@ class Xception(nn.Module):
         return self.head(self.exit_flow(self.middle_flow(self.entry_flow(images))))
 
     def _fused_features(self, images: Tensor) -> Tensor | None:
-        if not self.fused or (self.fused == "auto" and not images.is_cuda):
+        if not self.fused:
             return None
         from xception.kernels.flow import fused_features
         from xception.kernels.support import takes_fused_path

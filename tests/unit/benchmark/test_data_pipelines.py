@@ -75,15 +75,19 @@ def test_a_pipeline_whose_results_are_wrong_is_not_timed(folder, monkeypatch):
 
 def test_rows_by_hand(folder):
     work = work_of(folder)
-    lanes = [Lane(DataContender(name)) for name in ("xception:exact", "torchvision", "timm")]
+    names = ("xception:exact", "torchvision", "timm", "torchvision:native")
+    lanes = [Lane(DataContender(name)) for name in names]
     lanes[0].seconds, lanes[1].seconds = [0.2, 0.1, 0.3], [0.5, 0.4, 0.6]
     lanes[2].failure = "broken"
-    ours, peer, broken = data_rows(lanes, work, Machine(1e9, 1e9))
+    lanes[3].seconds = [0.4]
+    ours, peer, broken, native = data_rows(lanes, work, Machine(1e9, 1e9))
     assert ours.milliseconds == pytest.approx(100)  # 0.2 s for two images
     assert ours.quartiles == pytest.approx((75, 125))
     assert ours.images_per_second == pytest.approx(10)
-    assert ours.ratio == pytest.approx(2.5)  # the fastest peer that ran takes 0.5 s
-    assert peer.ratio == pytest.approx(1)
+    assert ours.usual_ratio == pytest.approx(2.5)  # ImageFolder, which ran, takes 0.5 s
+    assert ours.ratio == pytest.approx(2)  # its own decoder 0.4 s
+    assert peer.ratio == pytest.approx(0.8)
+    assert native.ratio == pytest.approx(1)
     assert broken.failure == "broken"
 
 

@@ -1,3 +1,8 @@
+import gc
+import multiprocessing
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -57,3 +62,24 @@ def test_padding_is_black(numbered, workers):
     (batch,) = loader
     assert batch.labels.tolist() == [2, -1]
     assert batch.images[1].eq(0).all()
+
+
+def open_files(process):
+    return len(list(Path(f"/proc/{process}/fd").iterdir()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are counted in /proc")
+def test_epochs_leave_no_memory_and_no_files_behind(numbered):
+    transform = TrainingTransform(size=64, crop="inception")
+    loader = TrainingLoader(numbered(40), transform, batch_size=4, num_workers=1)
+    counts, workers = [], []
+    for _ in range(4):
+        assert [batch.images.dtype for batch in loader] == [torch.uint8] * 10
+        gc.collect()
+        (worker,) = multiprocessing.active_children()
+        workers.append(worker.pid)
+        counts.append((open_files("self"), open_files(worker.pid)))
+    loader.close()
+    assert len(set(workers)) == 1  # started once, not again each epoch
+    # Ten batches of shared memory an epoch: a leak would leave ten more open files.
+    assert all(abs(a - b) < 5 for a, b in zip(counts[1], counts[3], strict=True))

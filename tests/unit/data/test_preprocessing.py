@@ -99,6 +99,13 @@ def test_normalize_scales_to_minus_one_and_one_exactly():
     assert found.max() == 1
 
 
+def test_normalize_computes_where_the_images_are():
+    on_device = torch.empty(2, 3, 4, 5, dtype=torch.uint8, device="meta")
+    found = Preprocessing().normalize(on_device)
+    assert found.device.type == "meta"
+    assert found.dtype == torch.float32
+
+
 def test_normalize_gives_one_layout_whatever_the_batchs():
     planes = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
     by_pixel = planes.contiguous(memory_format=torch.channels_last)

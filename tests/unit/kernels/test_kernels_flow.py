@@ -186,3 +186,34 @@ def test_auto_falls_back_with_one_log_line_and_true_is_an_error(caplog, monkeypa
     with pytest.raises(InputError, match="set fused='auto'"):
         support.takes_fused_path(model, images, True)
     assert not support.takes_fused_path(model, images, False)
+
+
+@pytest.mark.parametrize("fused", ["auto", False])
+def test_a_model_with_auto_runs_plain_layers_on_a_cpu_and_says_so_once(fused, caplog, monkeypatch):
+    monkeypatch.setattr(support, "_told", set())
+    plain, model = small_model(), small_model(fused=fused)
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    model.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 21, 21)
+    with caplog.at_level(logging.INFO), torch.no_grad():
+        for call in (model.eval(), model, model.forward_features):
+            found = call(images)
+        assert torch.equal(found, plain.eval().forward_features(images))  # the same layers ran
+    told = [record.getMessage() for record in caplog.records]
+    line = "plain layers instead of fused kernels: the images are on cpu, "
+    line += "the kernels run on CUDA GPUs"
+    assert told == [line] * bool(fused)
+
+
+def test_a_model_with_fused_true_refuses_a_cpu():
+    with pytest.raises(InputError, match="fused=True is impossible: the images are on cpu"):
+        small_model(fused=True)(torch.randn(1, 3, 21, 21))
+
+
+def test_a_model_with_auto_compiles_without_graph_breaks_on_a_cpu():
+    model = small_model(middle_flow_repeats=1, fused="auto").eval()
+    images = torch.randn(1, 3, 21, 21)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        compiled = torch.compile(model, fullgraph=True, backend="eager")
+        assert torch.equal(compiled(images), model(images))

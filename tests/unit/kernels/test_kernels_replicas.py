@@ -64,3 +64,48 @@ def test_two_replicas_equal_the_whole_batch():
             # float64; only the order of sums differs
             limit = 1e-8 * max(value.abs().max().item(), 1.0)
             torch.testing.assert_close(replica[name], value, rtol=0, atol=limit, msg=name)
+
+
+def train_replica(rank, port, results):
+    """One step of DDP on the one GPU that both replicas share; gloo, as NCCL wants a GPU each."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    torch.manual_seed(0)
+    model = Xception(num_classes=8, width=0.25, fused=True, numerics="timm")
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model).cuda()
+    model.to(memory_format=torch.channels_last)
+    replica = nn.parallel.DistributedDataParallel(model, device_ids=[0])
+    images, labels = (part[2 * rank : 2 * rank + 2].cuda() for part in gpu_batch())
+    images = images.to(memory_format=torch.channels_last)
+    nn.functional.cross_entropy(replica(images), labels).backward()
+    results[rank] = {k: p.grad.cpu() for k, p in model.named_parameters()}
+    torch.distributed.destroy_process_group()
+
+
+def gpu_batch():
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(4, 3, 107, 107, generator=generator), torch.tensor([1, 2, 3, 4])
+
+
+@pytest.mark.gpu
+def test_ddp_of_two_replicas_equals_the_whole_batch_on_a_gpu():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with torch.multiprocessing.Manager() as manager:
+        results = manager.dict()
+        torch.multiprocessing.spawn(train_replica, (port, results), nprocs=2)
+        replicas = [dict(results[rank]) for rank in (0, 1)]
+    torch.manual_seed(0)
+    model = Xception(num_classes=8, width=0.25, numerics="timm").double().cuda()
+    images, labels = gpu_batch()
+    nn.functional.cross_entropy(model(images.double().cuda()), labels.cuda()).backward()
+    for replica in replicas:
+        for name, parameter in model.named_parameters():
+            expected = parameter.grad.cpu()
+            # float32 against float64 through 36 layers, as in check_flow: 1e-3 of the largest value
+            limit = 1e-3 * max(expected.abs().max().item(), 1e-3)
+            torch.testing.assert_close(
+                replica[name].double(), expected, rtol=0, atol=limit, msg=name
+            )
