@@ -129,7 +129,12 @@ class ParquetImages:
         if group not in self._kept:
             while len(self._kept) >= _ROW_GROUPS_KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[group] = self._file.read_row_group(group, columns=[self.column])[self.column]
+            try:
+                rows = self._file.read_row_group(group, columns=[self.column])
+            except Exception as error:  # a damaged file makes pyarrow raise almost anything
+                reason = " ".join(str(error).split())[:160]
+                raise UnreadableImageError(f"the row group is damaged ({reason})") from None
+            self._kept[group] = rows[self.column]
         return self._kept[group]
 
     def key(self, index: int) -> str:
@@ -148,13 +153,18 @@ def open_parquet(path: Path) -> Any:
         InputError: It is none, or pyarrow is missing.
     """
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         raise InputError(
             f"{path} needs pyarrow: pip install 'xception[parquet]', or give .csv or .jsonl"
         ) from None
     try:
         return parquet.ParquetFile(path)
-    except (ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path} can't be read as Parquet ({reason})") from None
+    except Exception as error:  # a damaged file makes pyarrow raise almost anything
+        raise damaged_parquet(path, error) from None
+
+
+def damaged_parquet(path: Path, error: Exception) -> InputError:
+    """The complaint about a Parquet file that can't be read, or not to its end."""
+    reason = " ".join(str(error).split())[:160]
+    return InputError(f"{path} can't be read as Parquet ({reason})")

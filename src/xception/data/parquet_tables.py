@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from xception.data.encoded_images import EncodedImages, ImageFiles, ParquetImages, open_parquet
+from xception.data.encoded_images import (
+    EncodedImages,
+    ImageFiles,
+    ParquetImages,
+    damaged_parquet,
+    open_parquet,
+)
 from xception.data.label_checks import ClassIds
 from xception.data.label_tables import OPTIONAL, REQUIRED, require_columns
 from xception.data.targets import Ragged
@@ -33,7 +39,12 @@ def read_parquet_table(path: Path, class_names: Sequence[str]) -> Columns:
     in_file = in_file or arrow.types.is_struct(kind)
     if not in_file and not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
         raise InputError(f"{path}: the column 'image' is {kind}; it must hold paths or bytes")
-    table = file.read(columns=[name for name in wanted if name != "image" or not in_file])
+    columns = [name for name in wanted if name != "image" or not in_file]
+    try:
+        table = file.read(columns=columns)
+        table.validate(full=True)
+    except Exception as error:  # a damaged file makes pyarrow raise almost anything
+        raise damaged_parquet(path, error) from None
     for name in table.column_names:
         if table[name].null_count:
             raise InputError(f"{path}: the column '{name}' has an empty cell; fill or remove it")
