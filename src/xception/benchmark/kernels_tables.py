@@ -1,5 +1,6 @@
 """The kernel benchmark's tables: every kernel, training, inference."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -81,7 +82,7 @@ def network_table(machine: Machine, runs: list[Contender], batch: int, work: str
             "network": run.name,
             "milliseconds": run.milliseconds,
             "images_per_second": batch * 1000 / run.median if run.milliseconds else None,
-            "peak_gib": run.peak_gib if run.milliseconds else None,
+            "peak_gib": None if math.isnan(run.peak_gib) else run.peak_gib,
             "failure": run.failure,
         }
         for run in runs
