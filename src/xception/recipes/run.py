@@ -11,6 +11,7 @@ from xception.recipes.load import Recipe
 from xception.recipes.schema import trainer_arguments
 from xception.training.checkpoints import last_good_checkpoint, newest_checkpoint
 from xception.training.fit import Run, fit, prepare
+from xception.training.memory import keep_memory_on_cpu
 from xception.training.run_directory import RunDirectory
 
 
@@ -60,6 +61,8 @@ def run_recipe(
         return train_asynchronously(recipe, run, resume, overwrite, started, trainer is not None)
     prepared = prepare(run, trainer_arguments(recipe.group("trainer")) | (trainer or {}))
     data.check_loaders(prepared.trainer)
+    if recipe.keys["training"]["keep_memory"]:
+        keep_memory_on_cpu(prepared.trainer.strategy.root_device)
     if is_first_process():
         defaults = recipe.defaults() if resume else None
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)

@@ -101,6 +101,8 @@ class TrainingKeys:
     Args:
         channels_last: Memory layout of images and weights.
         compile: Whether the forward pass goes through torch.compile.
+        keep_memory: On a CPU with glibc: whether memory that a step frees stays with the process
+            for the next one instead of going back to the system. The same numbers, faster.
         gradient_checkpointing: Whether activations are recomputed instead of kept: less memory,
             about a third more time.
         batch_norm_momentum: Share of the newest batch in BatchNorm's moving statistics (torch's
@@ -112,6 +114,7 @@ class TrainingKeys:
 
     channels_last: bool = True
     compile: bool = False
+    keep_memory: bool = True
     gradient_checkpointing: bool = False
     batch_norm_momentum: float | None = None
     checkpoint_every_steps: int | None = 1000

@@ -10,6 +10,8 @@ import ctypes
 import platform
 import sys
 
+import torch
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST = 2**31 - 1
 
@@ -29,3 +31,12 @@ def keep_freed_memory() -> bool:
     return bool(
         library.mallopt(_MMAP_THRESHOLD, 2**30) and library.mallopt(_TRIM_THRESHOLD, _LARGEST)
     )
+
+
+def keep_memory_on_cpu(device: torch.device) -> bool:
+    """Calls ``keep_freed_memory`` where it matters: on a GPU the maps are not the process's.
+
+    Returns:
+        Whether it did something.
+    """
+    return device.type == "cpu" and keep_freed_memory()

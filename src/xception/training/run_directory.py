@@ -134,6 +134,7 @@ FREE_KEYS = (
     "data.cache",
     "data.max_unreadable",
     "training.checkpoint_every_steps",
+    "training.keep_memory",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

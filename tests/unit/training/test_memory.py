@@ -1,0 +1,70 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from xception.recipes import run
+from xception.recipes.load import load_recipe
+from xception.training import memory
+
+
+def faults_of_ten_large_blocks(kept):
+    """Pages that the system had to clear while 64 MiB were taken and freed ten times."""
+    program = f"""
+import ctypes, resource
+from xception.training.memory import keep_freed_memory
+if {kept}:
+    assert keep_freed_memory()
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+def once():
+    block = library.malloc(2**26)
+    ctypes.memset(block, 1, 2**26)
+    library.free(block)
+once()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    once()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_keep_freed_memory_lets_a_block_be_used_again_without_new_pages():
+    # 64 MiB are 16,384 pages of 4 KiB, or 32 of 2 MiB where the system gives large ones.
+    assert faults_of_ten_large_blocks(kept=False) > 10 * 30
+    assert faults_of_ten_large_blocks(kept=True) < 10 * 30
+
+
+def test_keep_memory_on_cpu_leaves_gpu_processes_alone(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: calls.append(1) or True)
+    assert memory.keep_memory_on_cpu(torch.device("cpu"))
+    assert not memory.keep_memory_on_cpu(torch.device("cuda", 0))
+    assert calls == [1]
+
+
+class ReachedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_on_the_cpu_keeps_its_memory_unless_told_otherwise(monkeypatch, tmp_path, kept):
+    devices = []
+    monkeypatch.setattr(run, "keep_memory_on_cpu", devices.append)
+
+    def stop(*_):
+        raise ReachedError
+
+    monkeypatch.setattr(run, "fit", stop)
+    given = [] if kept else ["--training.keep_memory", "false"]
+    recipe = load_recipe("digits-xception", ["--trainer.accelerator", "cpu", *given])
+    with pytest.raises(ReachedError):
+        run.run_recipe(recipe, tmp_path / "run")
+    assert devices == ([torch.device("cpu")] if kept else [])
