@@ -23,7 +23,10 @@ ORDER: list[tuple[str, list[str]]] = [
         "Training at scale",
         ["scaling.md", "asynchronous.md", "synchronous-and-asynchronous.md", "distributed.md"],
     ),
-    ("Speed", ["speed.md", "kernels.md", "benchmark.md", "quantization.md", "inference.md"]),
+    (
+        "Speed",
+        ["speed.md", "engines.md", "kernels.md", "benchmark.md", "quantization.md", "inference.md"],
+    ),
     ("The paper", ["reproduction.md", "tuning.md", "models.md", "assumptions.md", "deviations.md"]),
     ("Measurements", ["results/"]),
     ("Inside", ["architecture.md", "contributing.md", "changes.md"]),

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from xception.errors import InputError
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from xception.export.calibration import Calibration
     from xception.weights.files import LoadedModel
-
-EngineName = Literal["torch", "compile", "onnxruntime", "openvino", "openvino-int8", "auto"]
 
 
 def add_engine_options(parser: "ArgumentParser", *, default: str | None, absent: str) -> None:
@@ -27,9 +25,10 @@ def add_engine_options(parser: "ArgumentParser", *, default: str | None, absent:
     add = parser.add_argument
     add(
         "--engine",
-        type=EngineName if default else EngineName | None,
+        type=str | None,
         default=default,
-        help=f"What computes on the CPU; auto times the float32 engines once. {absent}",
+        help="What computes on the CPU: torch, compile, onnxruntime, openvino, openvino-int8, or "
+        f"auto, which times the float32 ones once. {absent}",
     )
     add("--threads", type=int | None, help="Of the CPU; by default as many as torch takes.")
     add(
@@ -55,9 +54,12 @@ def with_engine(
     """
     import torch
 
+    from xception.export.engine import require_engine
     from xception.export.load import load_engine
     from xception.inference.devices import choose_device
 
+    if options.engine is not None:
+        require_engine(options.engine)
     name, int8 = options.engine, options.engine == "openvino-int8"
     if options.threads is not None and options.threads < 1:
         raise InputError(f"--threads is {options.threads}; give 1 or more")

@@ -3,14 +3,16 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from xception.cli.engine_choice import add_engine_options
 from xception.cli.parsing import new_parser, parse
 from xception.errors import count_of
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from torch import nn
 
     from xception.inference.evaluation import Evaluation
 
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     if output:
         require_table(output, overwrite=options.overwrite)
 
+    from xception.cli.engine_accuracy import engine_figures
+    from xception.cli.engine_choice import with_engine
     from xception.cli.labelled_data import open_labelled_data
     from xception.cli.map_evaluation import chosen_k, evaluate_by_map, refuse_other_options
     from xception.cli.progress import progress_bar
@@ -48,14 +52,27 @@ def main(arguments: Sequence[str]) -> int:
     from xception.inference.scoring import evaluate
     from xception.weights.files import open_model
 
-    loaded = open_model(options.model, weights=options.weights)
+    plain = open_model(options.model, weights=options.weights)
     labelled = open_labelled_data(options.data, options.split, options.data_root)
     k = chosen_k(options.metric, labelled)
     refuse_other_options(options, k)
     if k is not None:
-        return evaluate_by_map(options, loaded, labelled, k)
+        return evaluate_by_map(options, plain, labelled, k)
     source = require_one_label(labelled)
+    loaded = with_engine(plain, options, images=len(source))
     started, done = time.perf_counter(), 0
+
+    def measure(model: "nn.Module", progress: Callable[[int, int], None]) -> "Evaluation":
+        return evaluate(
+            model,
+            source,
+            loaded.preprocessing,
+            class_names=loaded.class_names,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            device=options.device,
+            progress=progress,
+        )
 
     with progress_bar(Console(stderr=True), len(source)) as advance:
 
@@ -64,16 +81,7 @@ def main(arguments: Sequence[str]) -> int:
             advance(images - done)
             done = images
 
-        found = evaluate(
-            loaded.model,
-            source,
-            loaded.preprocessing,
-            class_names=loaded.class_names,
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            device=options.device,
-            progress=note,
-        )
+        found = measure(loaded.model, note)
     seconds = time.perf_counter() - started
     if output:
         from xception.cli.evaluation_output import write_images
@@ -88,6 +96,16 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": round(seconds, 3),
         "images_per_second": round(len(source) / max(seconds, 1e-9), 2),
     }
+    facts |= engine_figures(
+        plain,
+        loaded.model,
+        lambda model: measure(model, lambda *_: None).without_blacklisted().top1,
+        figure="top1",
+        found=found.without_blacklisted().top1,
+        images=found.without_blacklisted().num_images,
+        data=f"{options.data}, {options.split}",
+        batch_size=options.batch_size,
+    )
     if options.json:
         print(json.dumps(facts | figures(found), ensure_ascii=False, indent=2, allow_nan=False))
     else:
@@ -177,6 +195,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         help="Processes that decode images; by default none on the CPU, up to 8 for a GPU.",
     )
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
+    add_engine_options(parser, default=None, absent="Default: the network as it is.")
     add("--data-root", type=str, help="Where a named data set lies, or is downloaded to.")
     add(
         "--split",

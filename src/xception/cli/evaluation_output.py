@@ -32,7 +32,8 @@ def show(found: Evaluation, facts: dict[str, Any]) -> None:
 
     Args:
         found: The evaluation, blacklisted images included.
-        facts: Where they come from: model, data, split, weights, seconds, images_per_second.
+        facts: Where they come from: model, data, split, weights, seconds, images_per_second; with
+            8 bits, float32_top1 too.
     """
     kept = found.without_blacklisted()
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -44,6 +45,8 @@ def show(found: Evaluation, facts: dict[str, Any]) -> None:
         columns.append(found)
     table.add_row("images", *(f"{part.num_images:,}" for part in columns))
     table.add_row("top-1 accuracy", *(f"{part.top1:.4f}" for part in columns))
+    if "float32_top1" in facts:
+        table.add_row("top-1 in float32", f"{facts['float32_top1']:.4f}")
     table.add_row(f"top-{kept.k} accuracy", *(f"{part.top5:.4f}" for part in columns))
     table.add_row("loss (nats)", *(f"{part.loss:.4f}" for part in columns))
     table.add_row("unreadable, left out", f"{len(found.skipped):,}")

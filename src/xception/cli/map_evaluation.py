@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from xception.errors import InputError
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
+    from torch import nn
 
     from xception.inference.map_scoring import MapEvaluation
     from xception.metrics.class_report import ClassRow
@@ -61,7 +62,7 @@ def refuse_other_options(options: "Namespace", k: int | None) -> None:
         )
 
 
-def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySource, k: int) -> int:
+def evaluate_by_map(options: "Namespace", plain: "LoadedModel", source: AnySource, k: int) -> int:
     """Evaluates and prints; returns 0, or 1 when some image could not be read.
 
     Raises:
@@ -69,13 +70,15 @@ def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySour
     """
     from rich.console import Console
 
+    from xception.cli.engine_accuracy import engine_figures
+    from xception.cli.engine_choice import with_engine
     from xception.cli.progress import progress_bar
     from xception.inference.destinations import require_writable
     from xception.inference.devices import choose_device
     from xception.inference.map_scoring import evaluate_map
     from xception.metrics import load_class_weights, write_class_table
 
-    names = list(loaded.class_names or source.class_names)
+    names = list(plain.class_names or source.class_names)
     table = Path(options.class_table) if options.class_table else None
     if table:
         require_writable(table, overwrite=options.overwrite)
@@ -83,16 +86,12 @@ def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySour
     annotated = None
     if options.annotated_classes:
         annotated = read_class_list(Path(options.annotated_classes))
+    loaded = with_engine(plain, options, images=len(source))
     started, done = time.perf_counter(), 0
-    with progress_bar(Console(stderr=True), len(source)) as advance:
 
-        def note(images: int, _: int) -> None:
-            nonlocal done
-            advance(images - done)
-            done = images
-
-        found = evaluate_map(
-            loaded.model,
+    def measure(model: "nn.Module", progress: Callable[[int, int], None]) -> "MapEvaluation":
+        return evaluate_map(
+            model,
             source,
             loaded.preprocessing,
             k=k,
@@ -104,8 +103,17 @@ def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySour
             batch_size=options.batch_size,
             num_workers=options.num_workers,
             device=options.device,
-            progress=note,
+            progress=progress,
         )
+
+    with progress_bar(Console(stderr=True), len(source)) as advance:
+
+        def note(images: int, _: int) -> None:
+            nonlocal done
+            advance(images - done)
+            done = images
+
+        found = measure(loaded.model, note)
     seconds = time.perf_counter() - started
     if table:
         write_class_table(found.result, table, found.class_names, overwrite=options.overwrite)
@@ -118,6 +126,16 @@ def evaluate_by_map(options: "Namespace", loaded: "LoadedModel", source: AnySour
         "seconds": round(seconds, 3),
         "images_per_second": round(len(source) / max(seconds, 1e-9), 2),
     }
+    facts |= engine_figures(
+        plain,
+        loaded.model,
+        lambda model: measure(model, lambda *_: None).result.value,
+        figure=f"map@{k}",
+        found=found.result.value,
+        images=found.result.num_images,
+        data=f"{options.data}, {options.split}",
+        batch_size=options.batch_size,
+    )
     if options.json:
         told = facts | found.figures() | {"skipped_images": [text for _, text in found.skipped]}
         print(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))
@@ -138,6 +156,8 @@ def _show(found: "MapEvaluation", facts: dict[str, Any]) -> None:
     print(f"{facts['data']}, {facts['split']}\n{describe(found.result)}")
     print(f"{'unreadable, left out':<27}{len(found.skipped):,}")
     print(f"{'images per second':<27}{facts['images_per_second']:,.1f}")
+    if (name := f"float32_map@{found.result.k}") in facts:
+        print(f"{'MAP in float32':<27}{facts[name]:.4f}")
     best, worst = ranked_classes(found.result, found.class_names, CLASSES_SHOWN)
     console = Console()
     for title, rows in (("the best classes", best), ("the worst classes", worst)):

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,57 +52,83 @@ def entry_name(identity: Mapping[str, Any]) -> str:
     return f"{identity['engine']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def cache_folder(weights_file: Path) -> Path:
-    """Where conversions of a file are kept: beside it, or in the user's cache if that can't be.
+def cache_folders(weights_file: Path) -> tuple[Path, Path]:
+    """Where conversions of a file may lie: beside it, and in the user's cache."""
+    place = str(weights_file.resolve())
+    elsewhere = hashlib.sha256(place.encode()).hexdigest()[:16]
+    beside = weights_file.with_name(f"{weights_file.name}.engines")
+    return beside, cache_directory() / "engines" / elsewhere
+
+
+def writable_folder(weights_file: Path) -> Path:
+    """Where a conversion of a file is written: beside it, or in the user's cache if it must be.
 
     Raises:
         InputError: Neither can be written.
     """
-    place = str(weights_file.resolve())
-    elsewhere = hashlib.sha256(place.encode()).hexdigest()[:16]
-    beside = weights_file.with_name(f"{weights_file.name}.engines")
-    for folder in (beside, cache_directory() / "engines" / elsewhere):
+    beside, elsewhere = cache_folders(weights_file)
+    for folder in (beside, elsewhere):
         if _is_writable(folder):
             return folder
     raise InputError(
-        f"a converted model can be stored neither in {beside} nor in {folder}; "
+        f"a converted model can be stored neither in {beside} nor in {elsewhere}; "
         "set XCEPTION_CACHE to a directory that can be written"
     )
 
 
 def stored_or_built(
-    folder: Path, identity: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
+    weights_file: Path, identity: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]
 ) -> Path:
     """The folder of a conversion, built if it is not there or damaged.
 
+    One process builds; others that want the same conversion wait for it. A process that is killed
+    leaves a hidden folder, which the next one to build the same conversion clears away.
+
     Args:
-        folder: See ``cache_folder``.
+        weights_file: What the conversion is of.
         identity: All that decides the conversion, JSON primitives; with the key ``engine``.
         build: Writes the files into the folder that it is given and returns more for the record.
 
     Returns:
         A folder whose files have the digests of its record.
+
+    Raises:
+        InputError: There is none, and it can be written nowhere.
     """
-    entry = folder / entry_name(identity)
-    with FileLock(folder / f".{entry.name}.lock"):
-        if read_record(entry) is not None:
-            os.utime(entry)  # used: not among the oldest
-            return entry
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as building:
-            work = Path(building) / "entry"
-            work.mkdir()
-            found = dict(build(work))
-            files = {path.name: _file_digest(path) for path in sorted(work.iterdir())}
+    name = entry_name(identity)
+    if stored := _stored(weights_file, name):
+        return stored
+    folder = writable_folder(weights_file)
+    entry, building = folder / name, folder / f".building-{name}"
+    with FileLock(folder / f".{name}.lock"):
+        if stored := _stored(weights_file, name):  # by whoever held the lock
+            return stored
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        try:
+            found = dict(build(building))
+            files = {path.name: _file_digest(path) for path in sorted(building.iterdir())}
             record = {"identity": dict(identity), "files": files} | found
-            for name in files:
-                _flush(work / name)
-            (work / RECORD).write_text(json.dumps(record, indent=2))
-            _flush(work / RECORD)
+            (building / RECORD).write_text(json.dumps(record, indent=2))
+            for file in (*files, RECORD):
+                _flush(building / file)
             shutil.rmtree(entry, ignore_errors=True)  # damaged
-            work.rename(entry)
+            building.rename(entry)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
         flush_directory(folder)
     _prune(folder, keep=entry)
     return entry
+
+
+def _stored(weights_file: Path, name: str) -> Path | None:
+    for folder in cache_folders(weights_file):
+        entry = folder / name
+        if read_record(entry) is not None:
+            with contextlib.suppress(OSError):  # a folder that can't be written
+                os.utime(entry)  # used: not among the oldest
+            return entry
+    return None
 
 
 def read_record(entry: Path) -> dict[str, Any] | None:
@@ -112,35 +138,37 @@ def read_record(entry: Path) -> dict[str, Any] | None:
         for name, digest in record["files"].items():
             if _file_digest(entry / name) != digest:
                 return None
+        return dict(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return dict(record)
 
 
-def newest_entry(folder: Path, identity: Mapping[str, Any]) -> Path | None:
+def newest_entry(weights_file: Path, identity: Mapping[str, Any]) -> Path | None:
     """The conversion used last among those that agree with what is given of an identity."""
-    for entry in sorted(_entries(folder), key=lambda path: path.stat().st_mtime, reverse=True):
-        record = read_record(entry)
-        if record is None:
+    entries = [entry for folder in cache_folders(weights_file) for entry in _entries(folder)]
+    for entry in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True):
+        if not entry.name.startswith(f"{identity['engine']}-"):
             continue
-        known = record["identity"]
-        if all(known.get(name) == value for name, value in identity.items()):
+        known = (read_record(entry) or {}).get("identity", {})
+        if known and all(known.get(name) == value for name, value in identity.items()):
             return entry
     return None
 
 
-def discard(entry: Path) -> None:
-    """Removes a conversion."""
-    with FileLock(entry.parent / f".{entry.name}.lock"):
-        shutil.rmtree(entry, ignore_errors=True)
+def add_to_record(entry: Path, facts: Mapping[str, Any]) -> bool:
+    """Stores what was measured with a conversion.
 
-
-def add_to_record(entry: Path, facts: Mapping[str, Any]) -> None:
-    """Stores what was measured with a conversion."""
-    with FileLock(entry.parent / f".{entry.name}.lock"):
-        record = json.loads((entry / RECORD).read_text()) | dict(facts)
-        with replacing(entry / RECORD) as partial:
-            partial.write_text(json.dumps(record, indent=2))
+    Returns:
+        False where the record can't be written.
+    """
+    try:
+        with FileLock(entry.parent / f".{entry.name}.lock"):
+            record = json.loads((entry / RECORD).read_text()) | dict(facts)
+            with replacing(entry / RECORD) as partial:
+                partial.write_text(json.dumps(record, indent=2))
+    except OSError:
+        return False
+    return True
 
 
 def _is_writable(folder: Path) -> bool:
@@ -154,11 +182,14 @@ def _is_writable(folder: Path) -> bool:
 def _prune(folder: Path, keep: Path) -> None:
     entries = sorted(_entries(folder), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in [path for path in entries if path != keep][MOST_ENTRIES - 1 :]:
-        discard(old)
+        with FileLock(folder / f".{old.name}.lock"):
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if (path / RECORD).is_file())
+def _entries(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [path for path in folder.iterdir() if (path / RECORD).is_file()]
+    return []
 
 
 def _flush(path: Path) -> None:

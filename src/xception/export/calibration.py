@@ -48,7 +48,7 @@ def make_calibration(crops: Sequence[Tensor], origin: str) -> Calibration:
     """
     if len(crops) < FEWEST_IMAGES:
         raise InputError(
-            f"{origin} has {len(crops)} readable images; quantisation needs at least "
+            f"there are {len(crops)} readable images in {origin}; quantisation needs at least "
             f"{FEWEST_IMAGES}, better {MOST_IMAGES}, like those that will be classified: "
             "give --calibration"
         )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from xception.errors import InputError, RunFailedError
-from xception.export.cache import cache_folder, stored_or_built
+from xception.export.cache import stored_or_built
 from xception.export.engine import Engine, EngineFacts
 from xception.export.extras import is_installed, versions_of
 from xception.export.load import identity_of, load_engine
@@ -18,7 +18,7 @@ from xception.export.processor import processor_name
 from xception.weights.files import LoadedModel
 
 LARGEST_TIMED = 8  # the order of the engines stays above that, and a larger batch takes long
-MOST_ROUNDS, MOST_SECONDS = 9, 15.0
+MOST_ROUNDS, MOST_SECONDS = 9, 10.0
 HOPELESS = 1.3  # times slower than the fastest after two rounds: timed no further
 
 _NEEDS = {
@@ -60,7 +60,7 @@ def choose_engine(loaded: LoadedModel, batch_size: int, threads: int) -> Engine:
         (folder / "seconds.json").write_text(json.dumps(seconds))
         return {}
 
-    entry = stored_or_built(cache_folder(loaded.path), identity, measure)
+    entry = stored_or_built(loaded.path, identity, measure)
     seconds: dict[str, float] = json.loads((entry / "seconds.json").read_text())
     best = min(seconds, key=lambda name: seconds[name])
     engine = load_engine(loaded, best, batch_size=batch_size, threads=threads)
@@ -99,8 +99,6 @@ def time_engines(engines: Mapping[str, Engine], batch_size: int) -> dict[str, fl
     """
     size = next(iter(engines.values())).size
     images = torch.rand(batch_size, 3, size, size) * 2 - 1
-    for engine in engines.values():
-        engine(images)
     taken: dict[str, list[float]] = {name: [] for name in engines}
     began = time.perf_counter()
     for number in range(MOST_ROUNDS):
@@ -110,7 +108,7 @@ def time_engines(engines: Mapping[str, Engine], batch_size: int) -> dict[str, fl
         for name, engine in engines.items():
             if number >= 2 and min(taken[name]) > HOPELESS * best:
                 continue
-            time.sleep(0.01)  # the threads of the one before stop spinning
+            engine(images)  # drives the one before out of the caches and its threads to sleep
             start = time.perf_counter()
             engine(images)
             taken[name].append(time.perf_counter() - start)

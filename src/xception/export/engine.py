@@ -81,6 +81,6 @@ def require_engine(name: str) -> None:
     """
     if name not in ENGINES:
         raise InputError(
-            f"there is no engine '{name}'{nearest(name, list(ENGINES))}; "
-            f"give one of {', '.join(ENGINES)}"
+            f"there is no engine '{name}'{nearest(name, list(ENGINES))} "
+            f"(known: {', '.join(ENGINES)})"
         )

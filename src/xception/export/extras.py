@@ -1,5 +1,6 @@
 """The libraries of the extras ``onnx`` and ``openvino``, imported when an engine is used."""
 
+import logging
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,8 @@ def require_library(name: str) -> Any:
     """
     if _EXTRA[name] == "openvino":
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    # Imported by nncf; where CUDA is installed but no GPU is there, it warns, of no matter here.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         return import_module(name)
     except ImportError as error:

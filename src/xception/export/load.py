@@ -9,7 +9,6 @@ import torch
 
 from xception.errors import InputError, RunFailedError, count_of
 from xception.export.cache import (
-    cache_folder,
     newest_entry,
     read_record,
     stored_or_built,
@@ -33,6 +32,7 @@ from xception.inference.classes import require_classifier
 from xception.weights.files import LoadedModel, open_model
 
 FORMAT = 1  # goes up when this code converts differently
+CHECKED = 3  # random images that a new conversion must agree on with the network
 
 _LIBRARIES = {
     "compile": ["torch"],
@@ -108,10 +108,10 @@ def _load(
     elif engine == "openvino":
         require_library("openvino")
         entry = _stored(loaded, engine, _convert_openvino(loaded))
-        run = run_openvino(entry, threads)
+        run = run_openvino(entry, threads, batch_size)
     else:
         entry = _stored_int8(loaded, calibration)
-        run = run_openvino(entry, threads)
+        run = run_openvino(entry, threads, batch_size)
     record = read_record(entry) or {}
     facts = EngineFacts(engine, threads, _note(record), record | {"entry": str(entry)})
     return Engine(run, loaded.model, size, facts)
@@ -138,7 +138,7 @@ def _stored(loaded: LoadedModel, engine: str, build: Callable[[Path], Run], *mad
         run = _converting(engine, lambda: build(folder))
         return {"difference": _require_agreement(loaded, run, engine)}
 
-    return stored_or_built(cache_folder(loaded.path), identity, build_and_check)
+    return stored_or_built(loaded.path, identity, build_and_check)
 
 
 def _compile(loaded: LoadedModel, batch_size: int, threads: int) -> Callable[[Path], Run]:
@@ -163,7 +163,7 @@ def _convert_openvino(loaded: LoadedModel) -> Callable[[Path], Run]:
     def build(folder: Path) -> Run:
         model = to_openvino(fold_batch_norms(loaded.model), loaded.preprocessing.size)
         write_openvino(model, folder)
-        return run_openvino(folder, torch.get_num_threads())
+        return run_openvino(folder, torch.get_num_threads(), CHECKED)
 
     return build
 
@@ -172,11 +172,11 @@ def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
     """The quantised model: of these calibration images, or the one used last."""
     for library in ("openvino", "nncf"):
         require_library(library)
-    folder, bits = cache_folder(loaded.path), weight_bits()
+    bits = weight_bits()
     preprocessing = loaded.preprocessing
     common = identity_of(loaded, "openvino-int8", bits=bits, preprocessing=preprocessing.to_dict())
     if not isinstance(calibration, Calibration):
-        stored = newest_entry(folder, common)
+        stored = newest_entry(loaded.path, common)
         if stored is not None:
             return stored
         if calibration is None:
@@ -195,7 +195,7 @@ def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
         _converting("openvino-int8", convert)
         return {"calibration_origin": images.origin, "calibration_images": len(images.crops)}
 
-    return stored_or_built(folder, common | {"calibration": images.digest}, build)
+    return stored_or_built(loaded.path, common | {"calibration": images.digest}, build)
 
 
 def _converting(engine: str, convert: Callable[[], Result]) -> Result:
@@ -211,9 +211,9 @@ def _converting(engine: str, convert: Callable[[], Result]) -> Result:
 
 
 def _require_agreement(loaded: LoadedModel, run: Run, engine: str) -> float:
-    """The largest difference to the network, over its largest logit, on three random images."""
+    """The largest difference to the network on random images, over its largest logit."""
     size = loaded.preprocessing.size
-    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = torch.rand(CHECKED, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
         expected, found = loaded.model.eval()(images), run(images)
     difference = float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-9))
@@ -237,6 +237,6 @@ def _note(record: Mapping[str, Any]) -> str:
         )
     found = record["accuracy"]
     return (
-        f"{said}; top-1 on {count_of(found['images'], 'image')} of {found['data']}: "
-        f"{found['top1']:.4f}, float32 {found['float32_top1']:.4f}"
+        f"{said}; {found['figure']} on {count_of(found['images'], 'image')} of {found['data']}: "
+        f"{found['found']:.4f}, float32 {found['float32']:.4f}"
     )

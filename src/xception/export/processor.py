@@ -30,7 +30,8 @@ def products_saturate(flags: frozenset[str]) -> bool:
 
     Without VNNI, AVX2 and AVX-512 add two products of 8-bit numbers in 16 bits
     (``vpmaddubsw``), and 2 · 255 · 127 does not fit. The remedy is weights of 7 bits. VNNI adds in
-    32 bits; so do ARM's dot products. Where nothing is known the answer is yes.
+    32 bits; so do ARM's dot products. Where nothing is known the answer is yes. Depthwise
+    convolutions, whose sums have nine products, are widened before they are multiplied anywhere.
 
     Example:
         >>> products_saturate(frozenset({"avx2"})), products_saturate(frozenset({"avx512_vnni"}))

@@ -65,8 +65,12 @@ def run_onnxruntime(folder: Path, threads: int) -> Run:
     )
 
 
-def run_openvino(folder: Path, threads: int) -> Run:
+def run_openvino(folder: Path, threads: int, batch_size: int) -> Run:
     """OpenVINO on the CPU, float32 where the file is: its default would be bfloat16 where it can.
+
+    For a batch whose size is known it lays out the maps better than for any: 39 instead of 47 ms
+    for one 299x299 image. So it compiles for ``batch_size``, and for any other size once more, when
+    the first batch of one comes.
 
     Raises:
         InputError: It is not installed.
@@ -78,8 +82,22 @@ def run_openvino(folder: Path, threads: int) -> Run:
         "NUM_STREAMS": 1,  # one batch at a time, on all threads
         "ENABLE_CPU_PINNING": False,  # others use the cores too
     }
-    compiled = openvino.Core().compile_model(str(folder / OPENVINO_FILE), "CPU", settings)
-    return lambda images: torch.from_numpy(compiled(images.contiguous().numpy())[0].copy())
+    core = openvino.Core()
+    whole = core.read_model(str(folder / OPENVINO_FILE))
+    whole.reshape([batch_size, *list(whole.input(0).partial_shape)[1:]])
+    compiled = core.compile_model(whole, "CPU", settings)
+    of_any_size: list[Any] = []
+
+    def run(images: Tensor) -> Tensor:
+        chosen = compiled
+        if len(images) != batch_size:
+            if not of_any_size:
+                path = str(folder / OPENVINO_FILE)
+                of_any_size.append(core.compile_model(path, "CPU", settings))
+            chosen = of_any_size[0]
+        return torch.from_numpy(chosen(images.contiguous().numpy())[0].copy())
+
+    return run
 
 
 @contextmanager

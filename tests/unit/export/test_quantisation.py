@@ -1,0 +1,115 @@
+import pytest
+import torch
+
+from xception.errors import InputError
+from xception.export import load, quantisation
+from xception.export.calibration import read_calibration
+from xception.export.conversion import OPENVINO_FILE
+from xception.export.load import load_engine
+
+pytest.importorskip("openvino")
+nncf = pytest.importorskip("nncf")
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_xception):
+    return tiny_xception()
+
+
+@pytest.fixture(scope="module")
+def calibration(loaded, photographs):
+    return read_calibration([photographs], loaded.preprocessing, "photographs")
+
+
+@pytest.fixture(scope="module")
+def by_bits(loaded, calibration):
+    """Quantised for a processor with VNNI, and for one without."""
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for bits, flags in ((8, {"avx512_vnni"}), (7, {"avx2"})):
+            patch.setattr(quantisation, "cpu_flags", lambda flags=flags: frozenset(flags))
+            made[bits] = load_engine(loaded, "openvino-int8", calibration=calibration)
+    return made
+
+
+def stored_weights(engine):
+    """The largest 8-bit weight of every layer in the stored file: (depthwise, others)."""
+    import openvino
+
+    model = openvino.Core().read_model(f"{engine.facts.record['entry']}/{OPENVINO_FILE}")
+    largest = ([], [])
+    for operation in model.get_ops():
+        if (
+            operation.get_type_name() != "Constant"
+            or operation.get_element_type() != openvino.Type.i8
+        ):
+            continue
+        values = operation.get_data().astype(int)
+        # of depthwise convolutions (C, 1, 1, 3, 3); of others (C', C, k, k) or (C', C)
+        largest[values.ndim != 5].append(int(abs(values).max()))
+    return largest
+
+
+def test_every_layer_has_8_bit_weights(loaded, by_bits):
+    convs = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Conv2d)]
+    depthwise = sum(conv.groups > 1 for conv in convs)
+    for engine in by_bits.values():
+        counts = tuple(map(len, stored_weights(engine)))
+        assert counts == (depthwise, len(convs) - depthwise + 1)  # and the logistic regression
+
+
+def test_without_vnni_every_weight_of_a_sum_over_channels_fits_7_bits(by_bits):
+    depthwise, others = stored_weights(by_bits[7])
+    assert max(others) <= 64  # see test_processor: 2 · 255 · 64 fits 16 bits
+    # Depthwise kernels widen before they multiply, so theirs need no guard.
+    assert max(depthwise) > 100
+    assert min(map(max, stored_weights(by_bits[8]))) > 100
+
+
+def test_the_two_are_stored_apart(by_bits):
+    eight, seven = by_bits[8].facts.record, by_bits[7].facts.record
+    assert (eight["identity"]["bits"], seven["identity"]["bits"]) == (8, 7)
+    assert eight["entry"] != seven["entry"]
+
+
+@pytest.mark.parametrize("bits", [8, 7])
+def test_int8_agrees_roughly_for_any_number_of_images(loaded, calibration, by_bits, bits):
+    images = loaded.preprocessing.normalize(calibration.crops)
+    with torch.no_grad():
+        expected = loaded.model(images)
+    for part in (slice(0, 1), slice(1, 4), slice(4, 12)):
+        found = by_bits[bits](images[part])
+        assert found.shape == expected[part].shape
+        # A step of 8 bits is 1/255 of a range; over 15 layers a few hundredths of the logits'
+        # spread. Images not normalised for the calibration give 0.5 and more.
+        error = (found - expected[part]).abs().max() / (expected.max() - expected.min())
+        assert error < 0.1
+    assert not torch.allclose(by_bits[bits](images), expected, atol=1e-5)  # it is quantised
+
+
+def test_the_calibration_decides_the_ranges(loaded, calibration, by_bits):
+    """Ranges learned from black images cut the activations of others."""
+    from xception.export.calibration import make_calibration
+
+    black = make_calibration([torch.zeros(3, 48, 48, dtype=torch.uint8)] * 10, "black")
+    made = load_engine(loaded, "openvino-int8", calibration=black)
+    assert made.facts.record["entry"] != by_bits[8].facts.record["entry"]
+    images = loaded.preprocessing.normalize(calibration.crops)
+    with torch.no_grad():
+        expected = loaded.model(images)
+    error = (made(images) - expected).abs().mean()
+    assert error > 2 * (by_bits[8](images) - expected).abs().mean()
+
+
+def test_a_stored_model_is_taken_without_calibration_images(loaded, by_bits, monkeypatch):
+    monkeypatch.setattr(quantisation, "cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(load, "quantise", None)
+    made = load_engine(loaded, "openvino-int8", calibration=lambda: 1 / 0)
+    assert made.facts.record["entry"] == by_bits[7].facts.record["entry"]
+    assert made.facts.note.startswith("8-bit, calibrated with 12 images of photographs; its loss")
+
+
+def test_without_calibration_images_it_asks_for_them(tiny_xception):
+    loaded = tiny_xception(classes=4)
+    with pytest.raises(InputError, match="give --calibration, a folder or a recipe"):
+        load_engine(loaded, "openvino-int8")
