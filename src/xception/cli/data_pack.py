@@ -42,8 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     add(
         "--images-per-shard",
         type=int,
-        help="At most; the last shard has fewer. Default: 4,096, doubled until there are no more "
-        "than 8,192 shards.",
+        default=4096,
+        help="At most; the last shard has fewer. To read one image takes as much memory and time "
+        "as a list of its shard's images.",
     )
     add("--workers", type=int, help="Processes; by default one per CPU core.")
     add(
@@ -94,13 +95,13 @@ def _packing(
     source: Path,
     kind: str,
     classes: Path | None,
-    images_per_shard: int | None,
+    images_per_shard: int,
     again: tuple[int | None, int],
 ) -> "Packing":
     from xception.data.class_lists import CLASS_LIST, read_class_list
     from xception.data.label_tables import read_label_table
     from xception.data.manifest import Reencoding
-    from xception.data.packing import Packing, images_per_shard_of
+    from xception.data.packing import Packing
     from xception.data.tar_images import read_tars
 
     if not source.exists():
@@ -112,12 +113,10 @@ def _packing(
         images, labels, names = read_class_folders(
             source, read_class_list(classes) if classes else None
         )
-        many = images_per_shard or images_per_shard_of(len(images))
-        return Packing(images, labels, names, False, many, reencoding)
+        return Packing(images, labels, names, False, images_per_shard, reencoding)
     beside = source if source.is_dir() else source.parent
     names = read_class_list(classes or beside / CLASS_LIST)
     if kind == "parquet" and source.suffix != ".parquet":
         raise InputError(f"{source} does not end in .parquet; use --from table for other tables")
     table = read_tars(source, names) if kind == "tar" else read_label_table(source, names)
-    many = images_per_shard or images_per_shard_of(len(table.images))
-    return Packing(table.images, table.labels, names, True, many, reencoding)
+    return Packing(table.images, table.labels, names, True, images_per_shard, reencoding)

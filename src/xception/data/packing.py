@@ -37,23 +37,6 @@ from xception.weights.atomic import flush_directory
 
 NOTES = ".packing"
 _WRITER = "group_size:1"  # a record to a group: one is read without its neighbours
-_MOST_SHARDS = 8192
-
-
-def images_per_shard_of(images: int) -> int:
-    """As many images to a shard as `xception data pack` takes by itself: a process keeps shards.
-
-    Args:
-        images: In all.
-
-    Example:
-        >>> images_per_shard_of(1_281_167), images_per_shard_of(350_000_000)
-        (4096, 65536)
-    """
-    size = 4096
-    while -(-images // size) > _MOST_SHARDS:
-        size *= 2
-    return size
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from xception.data.targets import ImageTargets
 from xception.errors import InputError
 
 _FILES_OPEN = 128
+_RECORDS_OPEN = 2**19  # an open file holds 8 bytes for each of its records
 _INHERITED: list[dict[int, Any]] = []  # readers that a fork has copied, never to be touched
 _RANDOM_ACCESS = "readahead_buffer_size:0,max_parallelism:0"
 
@@ -55,6 +56,8 @@ class ShardRecords:
         self._files = PackedNames([shard.file for shard in manifest.shards])
         self._ends = np.cumsum([shard.records for shard in manifest.shards], dtype=np.int64)
         self._images = manifest.images
+        largest = max((shard.records for shard in manifest.shards), default=0)
+        self._files_open = max(1, min(_FILES_OPEN, _RECORDS_OPEN // max(1, largest)))
         self._readers: dict[int, Any] = {}
         self._process = -1
 
@@ -86,7 +89,7 @@ class ShardRecords:
             _INHERITED.append(self._readers)
             self._readers, self._process = {}, os.getpid()
         if shard not in self._readers:
-            while len(self._readers) >= _FILES_OPEN:
+            while len(self._readers) >= self._files_open:
                 with suppress(RuntimeError):  # a damaged file raises once more
                     self._readers.pop(next(iter(self._readers))).close()
             path = self.folder / self._files[shard]
