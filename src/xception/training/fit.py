@@ -20,6 +20,7 @@ from xception.training.interruption import Interruption
 from xception.training.metrics_file import MetricsFile
 from xception.training.polyak import PolyakAveraging
 from xception.training.progress import RunProgress
+from xception.training.restarted_group import join_restarted_group
 from xception.training.run_directory import RunDirectory
 
 # What gloo and NCCL say where a peer has gone.
@@ -176,6 +177,8 @@ def fit(prepared: Preparation, checkpoint: Path | None) -> Trained:
         RunFailedError: The loss became NaN, or another process of the run has ended.
     """
     run, average = prepared.run, prepared.polyak.average
+    if prepared.trainer.world_size > 1:
+        join_restarted_group(prepared.trainer.strategy.root_device.type)
     try:
         prepared.trainer.fit(
             run.classifier,
