@@ -1,4 +1,4 @@
-"""Calls of Ray processes that are under way, and who takes their results."""
+"""Calls of Ray workers that are under way, and who takes their results."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,20 +13,20 @@ class Call:
     """A call under way.
 
     Attributes:
-        owner: The process that was called, e.g. "worker 0".
-        handle: Takes the result.
+        worker: Who was called.
+        take: Takes the result.
         since: When it began, monotonic seconds.
         limit: The most seconds that it may take; None: as long as it likes.
     """
 
-    owner: str
-    handle: Handle
+    worker: int
+    take: Handle
     since: float
     limit: float | None
 
 
 class Calls:
-    """All calls under way.
+    """All calls of workers that are under way.
 
     Args:
         ray: The connected library.
@@ -36,27 +36,37 @@ class Calls:
         self._ray = ray
         self._calls: dict[Any, Call] = {}  # by Ray's reference
 
-    def add(self, ref: Any, owner: str, handle: Handle, *, limit: float | None = None) -> None:
+    def add(self, ref: Any, worker: int, take: Handle, limit: float | None) -> None:
         """Remembers one."""
-        self._calls[ref] = Call(owner, handle, time.monotonic(), limit)
+        self._calls[ref] = Call(worker, take, time.monotonic(), limit)
 
-    def next(self, seconds: float) -> tuple[Any, Call] | None:
-        """The next that is done, with its reference; None: none for so long."""
-        ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
-        return (ready[0], self._calls.pop(ready[0])) if ready else None
+    def next(self, seconds: float, others: Sequence[Any]) -> tuple[Any, Call | None] | None:
+        """The next that is done, with its reference.
 
-    def forget(self, owner: str) -> None:
-        """Drops all of a process that is no more."""
-        self._calls = {ref: call for ref, call in self._calls.items() if call.owner != owner}
+        Args:
+            seconds: How long it is waited for; None comes back where nothing was done.
+            others: Further references, which have no call here.
+        """
+        refs = [*others, *self._calls]
+        ready, _ = self._ray.wait(refs, num_returns=1, timeout=seconds)
+        return (ready[0], self._calls.pop(ready[0], None)) if ready else None
 
-    def overdue(self) -> list[str]:
-        """Whose calls have taken too long."""
+    def forget(self, worker: int) -> None:
+        """Drops all of a worker that is no more."""
+        self._calls = {ref: call for ref, call in self._calls.items() if call.worker != worker}
+
+    def overdue(self) -> list[int]:
+        """Whose calls have taken too long, and have not come to an end unnoticed."""
         now = time.monotonic()
-        return [
-            call.owner
-            for call in self._calls.values()
+        late = {
+            ref: call.worker
+            for ref, call in self._calls.items()
             if call.limit is not None and now - call.since > call.limit
-        ]
+        }
+        if not late:
+            return []
+        _, hanging = self._ray.wait(list(late), num_returns=len(late), timeout=0)
+        return [late[ref] for ref in hanging]
 
     def begin_anew(self) -> None:
         """All calls get their full time again, from now on."""
@@ -64,34 +74,9 @@ class Calls:
         self._calls = {ref: replace(call, since=now) for ref, call in self._calls.items()}
 
 
-def gather(
-    ray: Any, refs: Sequence[Any], seconds: float | None = None
-) -> tuple[list[Any], tuple[int, ...]]:
-    """Waits for all answers.
-
-    Args:
-        ray: The connected library.
-        refs: Of calls of different processes.
-        seconds: How long; None: as long as their processes live.
-
-    Returns:
-        The answers, and the places of those who gave none.
-    """
-    ray.wait(list(refs), num_returns=len(refs), timeout=seconds)
-    answers, silent = [], []
-    for place, ref in enumerate(refs):
-        try:
-            answers.append(ray.get(ref, timeout=0))
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-            silent.append(place)
-    return answers, tuple(silent)
-
-
 def short_reason(error: Exception) -> str:
     """What Ray says of a process's end, in a few words."""
     text = " ".join(str(error).split())
     for told in ("The actor is dead because ", "because of an error raised in its creation task, "):
-        _, found, rest = text.partition(told)
-        if found:
-            text = rest
-    return text[:160].rstrip()
+        text = text.partition(told)[2] or text
+    return text.partition(" Worker exit type:")[0].rstrip(". ")[:160]

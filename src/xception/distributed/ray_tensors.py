@@ -34,6 +34,8 @@ def pack(tensor: Tensor) -> Packed:
 def unpack(packed: Packed) -> Tensor:
     """The tensor, in the array's memory."""
     array, dtype = packed
+    if not array.size:  # no memory of its own: torch.save would take two such for one
+        return torch.empty(array.shape, dtype=dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array).view(dtype)
