@@ -1,45 +1,67 @@
-"""What a parameter server can do here: updates and bytes per second, without any transport.
+"""What parameter servers do here: updates and bytes per second, alone and as processes of Ray.
 
-A server holds a slice of one of the JFT networks (55.6 or 115.6 million parameters), with RMSprop
-and the Polyak average, and applies gradients as `xception.distributed.shard` does.
+    python benchmarks/asynchronous_updates.py --only alone
+    python benchmarks/asynchronous_updates.py --only ray
 
-    OMP_NUM_THREADS=2 python benchmarks/asynchronous_updates.py
+"alone": a server in this process, no transport: the cost of the update itself (RMSprop, Polyak
+average), and of copying the parameters for a pull. "ray": the same server as a Ray process, with
+workers that pull, make a gradient in no time, and push, as fast as they can; what they wait for is
+transport and the server. Server and workers are those of `xception.distributed`. Where a machine
+with a network is used, --ray-address names the cluster; a local one listens on loopback alone.
 """
 
 import argparse
 import platform
 import statistics
 import time
+from typing import Any
 
 import torch
 
 from xception.distributed.layout import ShardPlan, Values
+from xception.distributed.ray_connection import connection
+from xception.distributed.ray_processes import ServerProcess
+from xception.distributed.ray_tensors import register
 from xception.distributed.shard import PRECISIONS, ParameterShard, Push, Verdict
 from xception.training.optimizers import OPTIMIZERS
 
-NETWORKS = {"jft-xception": 55_600_000, "jft-xception-fc": 115_600_000}
+NETWORKS = {
+    "small": 1_000_000,
+    "xception": 22_900_000,
+    "jft-xception": 55_600_000,
+    "jft-xception-fc": 115_600_000,
+}
+NOTHING = torch.zeros(0)
+NO_COUNTERS = torch.zeros(0, dtype=torch.int64)
 
 
-def measure(size: int, precision: str, rounds: int) -> tuple[float, float]:
-    """Median seconds of a pull and of a push of so many parameters."""
-    nothing = torch.zeros(0)
-    plan = ShardPlan(0, ((size, 0),), ({"weight_decay": 1e-5},), nothing, 0)
-    values = Values(torch.randn(size), nothing, torch.zeros(0, dtype=torch.int64))
-    server = ParameterShard(
-        plan,
-        values,
-        build_optimizer=OPTIMIZERS["rmsprop"],
-        learning_rate=lambda step: 0.001,
-        polyak_decay=0.9999,
-    )
+def learning_rate(step: int) -> float:
+    return 0.001
+
+
+def server_arguments(size: int, index: int = 0) -> dict[str, Any]:
+    """Of a server with so many parameters."""
+    return {
+        "plan": ShardPlan(index, ((size, 0),), ({"weight_decay": 1e-5},), NOTHING, 0),
+        "values": Values(torch.randn(size), NOTHING, NO_COUNTERS),
+        "build_optimizer": OPTIMIZERS["rmsprop"],
+        "learning_rate": learning_rate,
+        "polyak_decay": 0.9999,
+    }
+
+
+def alone(size: int, precision: str, rounds: int) -> tuple[float, float]:
+    """Median seconds of a pull and of a push, without transport."""
+    server = ParameterShard(**server_arguments(size))
     gradient = torch.randn(size).to(PRECISIONS[precision])
     pulls, pushes = [], []
     for number in range(rounds + 1):  # one to warm up
         start = time.perf_counter()
         pulled = server.pull()
         middle = time.perf_counter()
-        push = Push(number, pulled.version, 0, gradient, nothing, nothing, values.counters)
-        verdict = server.push(push)
+        verdict = server.push(
+            Push(number, pulled.version, 0, gradient, NOTHING, NOTHING, NO_COUNTERS)
+        )
         end = time.perf_counter()
         assert verdict is Verdict.APPLIED
         if number:
@@ -48,27 +70,109 @@ def measure(size: int, precision: str, rounds: int) -> tuple[float, float]:
     return statistics.median(pulls), statistics.median(pushes)
 
 
+class Pusher:
+    """A worker whose gradient is there at once."""
+
+    def __init__(self, servers: list[Any], precision: str) -> None:
+        import ray
+
+        self.ray, self.servers = ray, servers
+        self.dtype = PRECISIONS[precision]
+        register(ray)
+
+    def work(self, worker: int, seconds: float) -> list[tuple[float, float]]:
+        """Seconds of each pull and of each push, for so long."""
+        times = []
+        end, number = time.perf_counter() + seconds, worker
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            pulled = self.ray.get([server.pull.remote() for server in self.servers])
+            middle = time.perf_counter()
+            gradients = [one.values.parameters.to(self.dtype) for one in pulled]
+            made = time.perf_counter()
+            pushes = [
+                Push(number, one.version, 0, gradient, NOTHING, NOTHING, NO_COUNTERS)
+                for one, gradient in zip(pulled, gradients, strict=True)
+            ]
+            refs = [s.push.remote(push) for s, push in zip(self.servers, pushes, strict=True)]
+            assert all(verdict == "applied" for verdict in self.ray.get(refs))
+            times.append((middle - start, time.perf_counter() - made))
+            number += 1000
+        return times
+
+
+def on_ray(
+    ray: Any, size: int, precision: str, workers: int, shards: int, seconds: float
+) -> tuple[float, float, float]:
+    """Updates per second, and the median seconds of a pull and of a push."""
+    new_server = ray.remote(num_cpus=0)(ServerProcess)
+    new_worker = ray.remote(num_cpus=0)(Pusher)
+    servers = [new_server.remote(server_arguments(size // shards, i)) for i in range(shards)]
+    pushers = [new_worker.remote(servers, precision) for _ in range(workers)]
+    ray.get([pusher.work.remote(i, 0.01) for i, pusher in enumerate(pushers)])  # all are there
+    start = time.perf_counter()
+    found = ray.get([p.work.remote((i + 1) * 1_000_000, seconds) for i, p in enumerate(pushers)])
+    elapsed = time.perf_counter() - start
+    times = [pair for one in found for pair in one]
+    for process in (*servers, *pushers):
+        ray.kill(process)
+    pull, push = (statistics.median(column) for column in zip(*times, strict=True))
+    return len(times) / elapsed, pull, push
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--only", choices=("alone", "ray"), required=True)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--shards", nargs="+", type=int, default=[1])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--ray-address", default="local")
     options = parser.parse_args()
     threads = torch.get_num_threads()
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {threads} threads\n")
-    print(
-        "| network | slice of | parameters | gradient | bytes of one | pull, ms | push, ms | "
-        "pushes/s | gradient GB/s |"
-    )
-    print("| --- " * 9 + "|")
-    for name, size in NETWORKS.items():
-        for shards, precision in ((1, "float32"), (1, "bfloat16"), (8, "float32")):
-            part = size // shards
-            pull, push = measure(part, precision, options.rounds)
-            bytes_ = part * PRECISIONS[precision].itemsize
-            print(
-                f"| {name} | {shards} | {part:,} | {precision} | {bytes_:,} | {1000 * pull:.0f} | "
-                f"{1000 * push:.0f} | {1 / push:.1f} | {bytes_ / push / 1e9:.2f} |",
-                flush=True,
-            )
+    if options.only == "alone":
+        table("network", "parameters", "gradient", "pull, ms", "push, ms", "pushes/s")
+        for name in options.networks:
+            for precision in options.precisions:
+                pull, push = alone(NETWORKS[name], precision, options.rounds)
+                row(name, f"{NETWORKS[name]:,}", precision, *ms(pull, push), f"{1 / push:.1f}")
+        return
+    with connection(options.ray_address, "--ray-address") as ray:
+        register(ray)
+        print(f"Ray {ray.__version__}\n")
+        table(
+            *("network", "gradient", "servers", "workers", "updates/s", "pull, ms", "push, ms"),
+            *("MB per update", "GB/s"),
+        )
+        for name in options.networks:
+            size = NETWORKS[name]
+            for precision in options.precisions:
+                for shards in options.shards:
+                    for workers in options.workers:
+                        rate, pull, push = on_ray(
+                            ray, size, precision, workers, shards, options.seconds
+                        )
+                        moved = size * (4 + PRECISIONS[precision].itemsize)
+                        row(
+                            *(name, precision, shards, workers, f"{rate:.2f}", *ms(pull, push)),
+                            *(f"{moved / 1e6:.0f}", f"{rate * moved / 1e9:.2f}"),
+                        )
+
+
+def ms(*seconds: float) -> list[str]:
+    return [f"{1000 * one:.0f}" for one in seconds]
+
+
+def table(*names: str) -> None:
+    row(*names)
+    row(*("---" for _ in names))
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":
