@@ -1,43 +1,18 @@
 """``--launcher ray``: the same run on a Ray cluster, in a network namespace with loopback only."""
 
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-
 import pytest
 import torch
+from loopback import needs_namespace, run_alone
 from safetensors.torch import load_file
 
 pytest.importorskip("ray")
 KEYS = "--model.width 0.125 --model.middle_flow_repeats 1 --data.batch_size 240 "
 KEYS += "--trainer.max_epochs 2 --trainer.accelerator cpu --training.checkpoint_every_steps 2"
+TRAIN = ["-m", "xception", "train", "digits-xception"]
 
 
 def alone(words, log):
-    """Runs the command line where there is no network but loopback: Ray listens on all of it.
-
-    Into a file: processes that Ray leaves for a while would hold a pipe open.
-    """
-    command = shlex.join([sys.executable, "-m", "xception", "train", "digits-xception", *words])
-    with log.open("w") as file:
-        done = subprocess.run(
-            ["unshare", "-n", "sh", "-c", f"ip link set lo up && exec {command}"],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            timeout=500,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        )
-    return done.returncode, log.read_text()
-
-
-needs_namespace = pytest.mark.skipif(
-    not shutil.which("unshare")
-    or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode != 0
-    or not shutil.which("ip"),
-    reason="needs a network namespace (unshare -n, ip)",
-)
+    return run_alone([*TRAIN, *words], log, seconds=500)
 
 
 @needs_namespace
