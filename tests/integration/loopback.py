@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,14 @@ def processes_of(mark: str) -> list[int]:
     return found
 
 
+def name_of(pid: int) -> str:
+    """How a process calls itself; "" where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode()
+    except OSError:
+        return ""
+
+
 @dataclass
 class Command:
     """A command that is running.
@@ -64,12 +73,20 @@ class Command:
             assert self.process.poll() is None, f"it ended without {text!r}: {self.told()}"
             time.sleep(0.1)
 
-    def left(self, seconds: float = 10) -> list[int]:
-        """Its processes that outlive it by so long."""
+    def left(self, seconds: float = 10, besides: Sequence[str] = ()) -> list[str]:
+        """Its processes that outlive it by so long.
+
+        Args:
+            seconds: How long.
+            besides: Names of processes that may.
+        """
         end = time.monotonic() + seconds
-        while (found := processes_of(self.mark)) and time.monotonic() < end:
+        while True:
+            names = [name_of(pid) for pid in processes_of(self.mark)]
+            found = [name for name in names if name and name not in besides]
+            if not found or time.monotonic() > end:
+                return found
             time.sleep(0.2)
-        return found
 
 
 @contextmanager

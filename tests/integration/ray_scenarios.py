@@ -364,7 +364,7 @@ def ports(folder):
             "told": told,
             "token in commands": token in commands,
             "token in files": with_token,
-            "mode": oct(session.parent.stat().st_mode & 0o777),
+            "mode": oct(session.parents[1].stat().st_mode & 0o777),
         }
 
 

@@ -54,7 +54,9 @@ def connection(address: str, asked_by: str) -> Iterator[Any]:
         yield ray
         return
     folder = _private_folder() if local else None
-    arguments: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if local else {}
+    arguments: dict[str, Any] = {}
+    if folder is not None:  # below it, since Ray opens its own folder to everybody
+        arguments = {"include_dashboard": False, "_temp_dir": f"{folder}/s"}
     try:
         with _own_sigterm():
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **arguments)
