@@ -52,8 +52,8 @@ def test_a_run_on_ray_is_interrupted_its_driver_killed_and_it_goes_on(tmp_path):
         wait_for_rows(command, run, saved["step"] + 30)
         command.process.kill()
         command.process.wait()
-        # Ray's two agents do not notice that the node daemon has ended; no other process is left.
         assert command.left(20, besides=AGENTS) == []
+        assert command.left(150) == [], "Ray's agents end a minute later"
     code, told = run_alone([*words, "--resume"], tmp_path / "third")
     assert code == 0, told
     assert "going on from" in told
