@@ -3,12 +3,16 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.synchronize import Event
 from typing import Any
+
+from xception.errors import RunFailedError
 
 _LOOK_SECONDS = 0.1
 
@@ -21,27 +25,36 @@ def process_pool(
 
     A pool of the standard library finishes what it has begun, which may take minutes; and where the
     parent was killed, its processes wait for work for ever, or go on writing beside the run that is
-    started next. Forked where the system can: they share the arguments.
+    started next. Forked on Linux: they share the arguments.
 
     Args:
         workers: How many.
         begin: Called first in each process.
         arguments: For it.
+
+    Raises:
+        RunFailedError: One of the processes was killed or crashed.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    stop = context.Event()
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # No lock, no event: a process that is killed while it waits would never give it back.
+    stop = context.RawValue("b", 0)
     started = (stop, os.getpid(), begin, arguments)
     with ProcessPoolExecutor(workers, context, _start, started) as pool:
         try:
             yield pool
+        except BrokenProcessPool:
+            stop.value = 1
+            raise RunFailedError(
+                "a worker process was killed or crashed; start again, with fewer workers if "
+                "memory ran out"
+            ) from None
         except BaseException:
-            stop.set()
+            stop.value = 1
             raise
 
 
 def _start(
-    stop: Event, parent: int, begin: Callable[..., Any] | None, arguments: tuple[Any, ...]
+    stop: Any, parent: int, begin: Callable[..., Any] | None, arguments: tuple[Any, ...]
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     threading.Thread(target=_watch, args=(stop, parent), name="parent", daemon=True).start()
@@ -49,7 +62,7 @@ def _start(
         begin(*arguments)
 
 
-def _watch(stop: Event, parent: int) -> None:
-    while os.getppid() == parent and not stop.wait(_LOOK_SECONDS):
-        pass
+def _watch(stop: Any, parent: int) -> None:
+    while os.getppid() == parent and not stop.value:
+        time.sleep(_LOOK_SECONDS)
     os._exit(1)
