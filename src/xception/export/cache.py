@@ -125,10 +125,22 @@ def _stored(weights_file: Path, name: str) -> Path | None:
     for folder in cache_folders(weights_file):
         entry = folder / name
         if read_record(entry) is not None:
-            with contextlib.suppress(OSError):  # a folder that can't be written
-                os.utime(entry)  # used: not among the oldest
+            _touch(entry)
             return entry
     return None
+
+
+def _touch(entry: Path) -> None:
+    """Marks a conversion as used: it is not among the oldest."""
+    with contextlib.suppress(OSError):  # a folder that can't be written
+        os.utime(entry)
+
+
+def _last_used(entry: Path) -> float:
+    try:
+        return entry.stat().st_mtime
+    except OSError:  # another process has pruned it meanwhile
+        return 0.0
 
 
 def read_record(entry: Path) -> dict[str, Any] | None:
@@ -144,13 +156,17 @@ def read_record(entry: Path) -> dict[str, Any] | None:
 
 
 def newest_entry(weights_file: Path, identity: Mapping[str, Any]) -> Path | None:
-    """The conversion used last among those that agree with what is given of an identity."""
+    """The conversion used last among those that agree with what is given of an identity.
+
+    It counts as used once more.
+    """
     entries = [entry for folder in cache_folders(weights_file) for entry in _entries(folder)]
-    for entry in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True):
+    for entry in sorted(entries, key=_last_used, reverse=True):
         if not entry.name.startswith(f"{identity['engine']}-"):
             continue
         known = (read_record(entry) or {}).get("identity", {})
         if known and all(known.get(name) == value for name, value in identity.items()):
+            _touch(entry)
             return entry
     return None
 
@@ -180,7 +196,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _prune(folder: Path, keep: Path) -> None:
-    entries = sorted(_entries(folder), key=lambda path: path.stat().st_mtime, reverse=True)
+    entries = sorted(_entries(folder), key=_last_used, reverse=True)
     for old in [path for path in entries if path != keep][MOST_ENTRIES - 1 :]:
         with FileLock(folder / f".{old.name}.lock"):
             shutil.rmtree(old, ignore_errors=True)
