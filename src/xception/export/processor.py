@@ -1,6 +1,5 @@
 """What a processor can do with 8-bit integers, and its name for the cache."""
 
-import os
 import platform
 from pathlib import Path
 
@@ -49,10 +48,3 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,12 +1,12 @@
 """Where a model runs when it is only asked, not trained."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from xception.data.worker_process import cpu_cores
 from xception.errors import InputError
 
 
@@ -54,7 +54,7 @@ def choose_workers(num_workers: int | None, device: torch.device, num_images: in
         return num_workers
     if device.type == "cpu" or num_images < 64:
         return 0
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+    return min(8, cpu_cores())
 
 
 @contextmanager
