@@ -11,7 +11,7 @@ from xception.data.batches import TrainingBatches
 from xception.data.cache import CachedSource
 from xception.data.loader_processes import Plan, data_loader
 from xception.data.loading import TrainingLoader
-from xception.data.shared_arrays import SharedArrays, start_method
+from xception.data.shared_arrays import SHARED_FROM_BYTES, SharedArrays, start_method
 from xception.data.sources import ArraySource, FileSource, Subset
 from xception.data.transforms import TrainingTransform
 
@@ -36,7 +36,67 @@ def test_all_processes_share_one_copy():
     batches = SharedArrays(TrainingBatches(index_of(10_000), AUGMENT, seed=0, attempts=1))
     (_, first), (_, second) = batches.__reduce__()[1], batches.__reduce__()[1]
     assert [t.data_ptr() for t in first] == [t.data_ptr() for t in second]
-    assert all(tensor.is_shared() for tensor in first)
+    assert len(first) == 1
+    assert first[0].is_shared()
+
+
+def test_what_is_new_in_a_later_pickle_is_shared_beside_what_was_there():
+    source = CachedSource(numbered(4))
+    source[0], source[1]
+    shared = SharedArrays(source)
+    _, (_, before) = shared.__reduce__()
+    source.fill()
+    for held in source._kept.values():
+        assert held[0].nbytes > SHARED_FROM_BYTES
+    restore, (pickled, after) = shared.__reduce__()
+    assert [len(before), len(after)] == [1, 2]
+    assert before[0].data_ptr() == after[0].data_ptr()
+    again = restore(pickled, after).batches
+    assert all(torch.equal(again[i][0], source[i][0]) for i in range(4))
+
+
+def test_tensors_and_arrays_keep_type_shape_and_order():
+    """Sizes that are no multiple of one another's elements: each place has to be aligned."""
+    square = torch.arange(3 * 61 * 61)
+    things = {
+        "bytes": square.remainder(256).byte().view(3, 61, 61),
+        "doubles": square.double().view(3, 61, 61).permute(2, 0, 1),
+        "half": square.bfloat16(),
+        "repeated": torch.arange(5000.0).expand(3, 5000),
+        "big-endian": np.arange(2500, dtype=">i8"),
+        "columns": np.asfortranarray(np.arange(9999, dtype=np.int16).reshape(99, 101)),
+        "texts": np.array([b"ab", b"c"] * 5000),
+    }
+    things["again"] = things["bytes"]
+    restore, (pickled, blocks) = SharedArrays(things).__reduce__()
+    again = restore(pickled, blocks).batches
+    assert len(blocks) == 1
+    assert len(pickled) < 1000
+    assert again["again"] is again["bytes"]
+    for name, thing in things.items():
+        assert again[name].dtype == thing.dtype
+        if isinstance(thing, torch.Tensor):
+            assert torch.equal(again[name], thing)
+            assert again[name].stride() == thing.clone().stride()
+        else:
+            np.testing.assert_array_equal(again[name], thing)
+
+
+def test_thousands_of_cached_images_take_one_block_and_one_open_file():
+    """2,000 images of 64x64 in blocks of their own would pass the usual limit of 1,024 files."""
+    source = CachedSource(numbered(2000, Unforkable))
+    source.fill()
+    batches = TrainingBatches(source, AUGMENT, seed=0, attempts=1)
+    _, (_, blocks) = SharedArrays(batches).__reduce__()
+    assert len(blocks) == 1
+    loader = TrainingLoader(source, AUGMENT, batch_size=500, seed=3, num_workers=1)
+    spawned = list(loader)
+    loader.close()
+    alone = list(TrainingLoader(numbered(2000), AUGMENT, batch_size=500, seed=3))
+    assert len(spawned) == 4
+    for one, other in zip(alone, spawned, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
 
 
 def test_arrays_come_back_the_same_and_read_only():
