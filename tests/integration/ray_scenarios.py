@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from xception.distributed import ray_servers
-from xception.distributed.asynchronous import AsynchronousRun, training_batches
+from xception.distributed.asynchronous import AsynchronousRun
 from xception.distributed.cluster import Computed, Pushed, WorkerReady
-from xception.distributed.gradient_worker import GradientWorker
+from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.ray_cluster import connected
 from xception.distributed.ray_connection import connection
 from xception.distributed.settings import AsynchronousKeys

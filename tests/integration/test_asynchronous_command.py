@@ -185,8 +185,8 @@ def test_under_torchrun_it_is_refused(tmp_path, monkeypatch, capsys):
 def test_diverging_ends_in_one_sentence(tmp_path, capsys):
     assert train(tmp_path / "run", **{"optimizer.learning_rate": "1e30"}) == 3
     told = capsys.readouterr().err.strip()
-    assert "refused 5 times in a row" in told
-    assert told.endswith("go on with --resume, or lower optimizer.learning_rate")
+    assert "was not finite 5 times in a row" in told
+    assert told.endswith("go on with --resume, or lower optimizer.learning_rate in a new run")
     assert "\n" not in told
 
 

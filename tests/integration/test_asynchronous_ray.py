@@ -80,8 +80,8 @@ def test_ray_servers_that_die_or_hang_go_back_to_one_version_with_a_bounded_loss
     assert result["counts"]["lost servers"] == 2
     assert "lost workers" not in result["counts"]
     lost = re.findall(
-        r"step (\d+): server (\d) died; all servers are back at the snapshot of step (\d+): "
-        r"(\d+) updates? lost",
+        r"step (\d+): server (\d) died \([^)]+\); all servers are back at the snapshot of step "
+        r"(\d+): (\d+) updates? lost",
         told,
     )
     assert [(server, step) for _, server, step, _ in lost] == [("1", "10"), ("0", "20")]

@@ -100,13 +100,13 @@ class Coordinator:
             finite: Whether the loss and the whole gradient are.
 
         Raises:
-            RunFailedError: The same batch was not finite several times in a row.
+            RunFailedError: The same batch was not finite, or refused, several times in a row.
         """
         if not self.ledger.holds(lease):
             self.counts["late"] += 1
             return Decision.LATE
         if not finite:
-            self._refuse(lease)
+            self._refuse(lease, f"the loss or the gradient of batch {lease.number} was not finite")
             return Decision.REFUSE
         if lease.number in self._in_flight:  # a worker died while pushing it: finish the halves
             self._in_flight[lease.number] = lease
@@ -143,7 +143,9 @@ class Coordinator:
             self._in_flight.pop(lease.number, None)
             self._refusals.pop(lease.number, None)
             return self.ledger.complete(lease)
-        self._refuse(lease)  # still on its way: a server may have it, whoever computes it next
+        # Still on its way: a server may have it, whoever computes it next.
+        refused = sorted({str(v) for v in verdicts} - {Verdict.APPLIED, Verdict.DUPLICATE})
+        self._refuse(lease, f"batch {lease.number} was refused by a server ({', '.join(refused)})")
         return False
 
     def lose(self, worker: int) -> list[Lease]:
@@ -221,12 +223,9 @@ class Coordinator:
         self._bases.pop(lease.ticket, None)
         self.ledger.put_back(lease)
 
-    def _refuse(self, lease: Lease) -> None:
+    def _refuse(self, lease: Lease, what: str) -> None:
         self.counts["refused"] += 1
         self._refusals[lease.number] += 1
         self._put_back(lease)
         if self._refusals[lease.number] >= MOST_REFUSALS:
-            raise RunFailedError(
-                f"the loss or the gradient of batch {lease.number} was refused "
-                f"{MOST_REFUSALS} times in a row, at step {self.completed}"
-            )
+            raise RunFailedError(f"{what} {MOST_REFUSALS} times in a row, at step {self.completed}")

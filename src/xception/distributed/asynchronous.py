@@ -12,8 +12,6 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from xception.data.batches import TrainingBatches
-from xception.data.module import ImageData
 from xception.distributed.admission import Coordinator, Decision
 from xception.distributed.averaged_evaluation import AveragedEvaluation
 from xception.distributed.cluster import (
@@ -153,7 +151,7 @@ class AsynchronousRun:
                 self.evaluation.begin(cluster.averages, executor)
                 average = self._turn(cluster, executor)
             except ServersDied as died:
-                self._go_back(ServersLost(died.indices), cluster)
+                self._go_back(ServersLost(died.indices, died.reason), cluster)
         return average
 
     def _turn(self, cluster: Cluster, executor: Executor) -> Values | None:
@@ -280,20 +278,10 @@ class AsynchronousRun:
         for worker in sorted(self._waiting):
             self._set_idle(worker)
         self._waiting.clear()
+        names = ", ".join(map(str, event.indices))
+        reason = f" ({event.reason})" if event.reason else ""
         print(
-            f"step {before}: server {', '.join(map(str, event.indices))} died; all servers are "
-            f"back at the snapshot of step {step}: {count_of(before - step, 'update')} lost, and "
-            "computed again",
+            f"step {before}: server {names} died{reason}; all servers are back at the snapshot of "
+            f"step {step}: {count_of(before - step, 'update')} lost, and computed again",
             flush=True,
         )
-
-
-def training_batches(data: ImageData) -> TrainingBatches:
-    """The training batches of a run, by their place in the order."""
-    return TrainingBatches(
-        data.train_source,
-        data.transform,
-        seed=data.seed,
-        attempts=max(1, data.max_unreadable + 1),
-        decoding=data.decoding,
-    )

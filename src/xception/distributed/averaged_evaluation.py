@@ -1,5 +1,6 @@
 """The evaluation of the averaged weights on the held-out images, beside asynchronous training."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
@@ -27,6 +28,7 @@ class AveragedEvaluation:
         self._run, self._layout, self._record = run, layout, record
         self.due_at: int | None = None
         self._future: Future[dict[str, float]] | None = None
+        self._is_stopped = threading.Event()
 
     def begin(self, averages: Callable[[], list[Values]], executor: Executor) -> None:
         """Starts what is due, unless it is on its way.
@@ -54,9 +56,11 @@ class AveragedEvaluation:
         print(f"step {step}: {told}", flush=True)
 
     def discard(self) -> None:
-        """Waits for the evaluation, and forgets it."""
+        """Stops the evaluation after the batch that it is at, and forgets it."""
         if self._future is not None:
+            self._is_stopped.set()
             self._future.result()
+            self._is_stopped.clear()
         self._future = self.due_at = None
 
     @torch.no_grad()
@@ -66,6 +70,8 @@ class AveragedEvaluation:
         classifier.eval()
         classifier.validation.reset()
         for batch in self._run.data.val_dataloader():
+            if self._is_stopped.is_set():
+                return {}
             moved = move_data_to_device(batch, classifier.device)
             classifier.validation.update(classifier(moved.images), moved)
         return {name: float(value) for name, value in classifier.validation.figures().items()}

@@ -51,6 +51,7 @@ class ServersLost:
     """Servers died; those that replace them are empty."""
 
     indices: tuple[int, ...]
+    reason: str = ""
 
 
 class ServersDied(Exception):
@@ -58,11 +59,12 @@ class ServersDied(Exception):
 
     Args:
         indices: Which.
+        reason: Why the first of them did.
     """
 
-    def __init__(self, indices: tuple[int, ...]) -> None:
+    def __init__(self, indices: tuple[int, ...], reason: str = "") -> None:
         super().__init__(f"servers {indices} died")
-        self.indices = indices
+        self.indices, self.reason = indices, reason
 
 
 Event = Computed | Pushed | WorkerReady | WorkerLost | ServersLost

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from lightning.pytorch.utilities import move_data_to_device
 
-from xception.data.batches import TrainingBatches
+from xception.data.batches import Batch, TrainingBatches
+from xception.data.module import ImageData
 from xception.distributed.layout import Layout
 from xception.distributed.ledger import Lease
 from xception.distributed.shard import PRECISIONS, Pulled, Push
@@ -57,12 +58,19 @@ class GradientWorker:
         self.classifier, self.batches, self.layout = classifier, batches, layout
         self.precision = PRECISIONS[precision]
 
-    def compute(self, lease: Lease, pulled: Sequence[Pulled]) -> tuple[Report, list[Push]]:
+    def load(self, lease: Lease) -> Batch:
+        """Reads and augments the images of a batch."""
+        return self.batches[lease.epoch, lease.positions]
+
+    def compute(
+        self, lease: Lease, pulled: Sequence[Pulled], batch: Batch | None = None
+    ) -> tuple[Report, list[Push]]:
         """The gradient of a batch.
 
         Args:
             lease: The batch.
             pulled: Every server's slice, in their order.
+            batch: As `load` has given it; None: it is loaded here.
 
         Returns:
             What the coordinator has to know, and a push for each server.
@@ -70,7 +78,7 @@ class GradientWorker:
         before = self.layout.join([slice_.values for slice_ in pulled])
         self.layout.write(before)
         version = min(slice_.version for slice_ in pulled)
-        batch = self.batches[lease.epoch, lease.positions]
+        batch = self.load(lease) if batch is None else batch
         skipped = tuple(batch.skipped)
         if bool((batch.labels < 0).any()):  # the run ends: a loss without an image means nothing
             return Report(version, False, math.nan, skipped, unreadable=True), []
@@ -92,3 +100,14 @@ class GradientWorker:
             for slice_, part in zip(pulled, parts, strict=True)
         ]
         return Report(version, finite, loss.item(), skipped), pushes
+
+
+def training_batches(data: ImageData) -> TrainingBatches:
+    """The training batches of a run, by their place in the order."""
+    return TrainingBatches(
+        data.train_source,
+        data.transform,
+        seed=data.seed,
+        attempts=max(1, data.max_unreadable + 1),
+        decoding=data.decoding,
+    )

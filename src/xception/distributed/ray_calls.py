@@ -55,23 +55,29 @@ class Calls:
         """Drops all of a worker that is no more."""
         self._calls = {ref: call for ref, call in self._calls.items() if call.worker != worker}
 
-    def overdue(self) -> list[int]:
-        """Whose calls have taken too long, and have not come to an end unnoticed."""
+    def overdue(self) -> dict[int, float]:
+        """Whose calls have taken longer than so many seconds, and have not ended unnoticed."""
         now = time.monotonic()
         late = {
-            ref: call.worker
+            ref: (call.worker, call.limit)
             for ref, call in self._calls.items()
             if call.limit is not None and now - call.since > call.limit
         }
         if not late:
-            return []
+            return {}
         _, hanging = self._ray.wait(list(late), num_returns=len(late), timeout=0)
-        return [late[ref] for ref in hanging]
+        return dict(late[ref] for ref in hanging)
 
     def begin_anew(self) -> None:
         """All calls get their full time again, from now on."""
         now = time.monotonic()
         self._calls = {ref: replace(call, since=now) for ref, call in self._calls.items()}
+
+
+def gone(ray: Any) -> tuple[type[Exception], ...]:
+    """What Ray raises where a process is no more, or its machine with what it had to send."""
+    errors = ray.exceptions
+    return errors.RayActorError, errors.ActorUnschedulableError, errors.ObjectLostError
 
 
 def short_reason(error: Exception) -> str:

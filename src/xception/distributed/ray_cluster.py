@@ -6,7 +6,7 @@ server that came back empty without a word would take gradients for parameters t
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +22,7 @@ from xception.distributed.cluster import (
 )
 from xception.distributed.layout import Values
 from xception.distributed.ledger import Lease
-from xception.distributed.ray_calls import Call, Calls, Handle, short_reason
+from xception.distributed.ray_calls import Call, Calls, Handle, gone, short_reason
 from xception.distributed.ray_connection import connection
 from xception.distributed.ray_losses import Losses
 from xception.distributed.ray_placement import Placement
@@ -31,6 +31,8 @@ from xception.distributed.ray_servers import START_SECONDS, RayServers, Served
 from xception.errors import InputError, RunFailedError
 
 POLL_SECONDS = 1.0
+MOST_UNREACHABLE = 3
+"""Times in a row that a worker may fail to reach servers which live."""
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +78,8 @@ class RayCluster:
         self._places: dict[str, Place] = {}
         self._calls = Calls(ray)
         self._events: deque[Event] = deque()
+        self._asked: dict[int, list[Any]] = {}  # of each worker: the servers that it was told
+        self._unreachable: Counter[int] = Counter()  # by worker, in a row
 
     def start(self) -> None:
         """Starts all processes; a worker tells by an event when it is ready."""
@@ -100,7 +104,8 @@ class RayCluster:
             if not self._is_unreachable(worker, report):
                 self._events.append(Computed(worker, lease, report))
 
-        arguments = (lease, self.servers.handles)
+        self._asked[worker] = list(self.servers.handles)
+        arguments = (lease, self._asked[worker])
         self._ask(worker, "compute", arguments, take, self.keys.lease_seconds)
 
     def push(self, worker: int, lease: Lease) -> None:
@@ -109,6 +114,7 @@ class RayCluster:
         def take(verdicts: Any) -> None:
             if not self._is_unreachable(worker, verdicts):
                 self._losses.has_updated(f"worker {worker}")
+                self._unreachable.pop(worker, None)
                 self._events.append(Pushed(worker, lease, verdicts))
 
         self._ask(worker, "push", (lease,), take, self.keys.lease_seconds)
@@ -166,7 +172,7 @@ class RayCluster:
             return
         try:
             result = self._ray.get(ref)
-        except self._ray.exceptions.RayActorError as error:
+        except gone(self._ray) as error:
             self._lose_worker(call.worker, short_reason(error))
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
@@ -179,8 +185,15 @@ class RayCluster:
     def _is_unreachable(self, worker: int, result: Any) -> bool:
         if not isinstance(result, Unreachable):
             return False
-        self._lose_servers(self.servers.dead(POLL_SECONDS))
-        self._events.append(WorkerReady(worker))
+        if self._asked[worker] == self.servers.handles:  # else it asked those from before a loss
+            dead = self.servers.dead(POLL_SECONDS)
+            self._lose_servers(dead)
+            self._unreachable[worker] += not dead
+        if self._unreachable[worker] >= MOST_UNREACHABLE:
+            names = ", ".join(map(str, result.indices))
+            self._lose_worker(worker, f"it can't reach server {names}, which lives")
+        else:
+            self._events.append(WorkerReady(worker))
         return True
 
     def _replace_what_hangs(self) -> None:
@@ -193,18 +206,18 @@ class RayCluster:
             self._lose_servers(silent)
             self._calls.begin_anew()
             return
-        for worker in late:
-            self._lose_worker(worker, "no answer within asynchronous.lease_seconds")
+        for worker, seconds in late.items():
+            self._lose_worker(worker, f"no answer within {seconds:g} s")
 
     def _lose_worker(self, worker: int, reason: str) -> None:
         self._calls.forget(worker)
         self._ray.kill(self._workers[worker])
         self._places.pop(f"worker {worker}", None)
+        self._unreachable.pop(worker, None)
         self._events.append(WorkerLost(worker, reason))
         self._losses.add(f"worker {worker}", reason)
         self._start_worker(worker)
 
     def _lose_servers(self, indices: tuple[int, ...]) -> None:
         if indices:
-            self.servers.replace(indices)
-            self._events.append(ServersLost(indices))
+            self._events.append(ServersLost(indices, self.servers.replace(indices)))

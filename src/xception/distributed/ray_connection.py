@@ -86,6 +86,7 @@ def _close_to_others() -> None:
     # ~/.ray/auth_token, which Ray makes readable to all. It stays for a second cluster of this
     # process: Ray reads it once.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"  # also where the user's environment switches it off
     # Ray's only switch for "this machine alone": its processes then bind to 127.0.0.1, and not to
     # all interfaces.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -9,6 +9,7 @@ servers' states when it takes a snapshot.
 import copy
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from xception.distributed import ray_tensors
 from xception.distributed.gradient_worker import GradientWorker, Report
 from xception.distributed.layout import Layout, Values
 from xception.distributed.ledger import Lease
+from xception.distributed.ray_calls import gone
 from xception.distributed.shard import ParameterShard, Pulled, Push, Verdict
 from xception.training.classifier import Classifier
 
@@ -130,10 +132,11 @@ class WorkerProcess(_Process):
 
     def compute(self, lease: Lease, servers: Servers) -> Report | Unreachable:
         """Pulls, and computes the gradient of a batch, which stays here."""
+        batch = self._worker.load(lease)  # first: while it decodes, no parameters grow old
         pulled, lost = self._ask([(server.pull, ()) for server in servers], 1)
         if lost:
             return Unreachable(lost)
-        report, self._pushes = self._worker.compute(lease, pulled)
+        report, self._pushes = self._worker.compute(lease, pulled, batch)
         self._ticket, self._servers = lease.ticket, servers
         return report
 
@@ -149,7 +152,8 @@ class WorkerProcess(_Process):
     ) -> tuple[list[Any], tuple[int, ...]]:
         """Calls every server at once: the answers, and who gave none."""
         answers: dict[int, Any] = {}
-        for _ in range(attempts):
+        for attempt in range(attempts):
+            time.sleep(attempt)
             refs = {i: m.remote(*given) for i, (m, given) in enumerate(calls) if i not in answers}
             is_dead = False
             for index, ref in refs.items():
@@ -157,7 +161,7 @@ class WorkerProcess(_Process):
                     answers[index] = self._ray.get(ref)
                 except self._ray.exceptions.ActorUnavailableError:
                     pass  # it may have the gradient already, and knows a push by its batch
-                except self._ray.exceptions.RayActorError:
+                except gone(self._ray):
                     is_dead = True
             if is_dead or len(answers) == len(calls):
                 break

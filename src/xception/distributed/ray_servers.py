@@ -4,10 +4,12 @@ import time
 from typing import Any, Protocol
 
 from xception.distributed.cluster import ServersDied
+from xception.distributed.ray_calls import gone, short_reason
 from xception.distributed.ray_losses import Losses
 from xception.distributed.ray_placement import Placement
 from xception.distributed.ray_processes import Place, ServerProcess
 from xception.distributed.settings import AsynchronousKeys
+from xception.errors import RunFailedError
 
 START_SECONDS = 600.0
 """The most that a process may take until it answers for the first time."""
@@ -77,16 +79,30 @@ class RayServers:
         _, silent = gather(self._ray, refs, ALIVE_SECONDS)
         return tuple(started[place] for place in silent)
 
-    def replace(self, indices: tuple[int, ...]) -> None:
+    def replace(self, indices: tuple[int, ...]) -> str:
         """Starts empty ones in their places.
+
+        Returns:
+            Why the first of them was lost.
 
         Raises:
             RunFailedError: Too many were lost.
         """
-        for index in indices:
+        reasons = [self._reason(index) for index in indices]
+        for index, reason in zip(indices, reasons, strict=True):
             self._ray.kill(self.handles[index])
-            self._losses.add(f"server {index}", "it died, or gave no answer")
+            self._losses.add(f"server {index}", reason)
             self._start(index)
+        return reasons[0]
+
+    def _reason(self, index: int) -> str:
+        try:
+            self._ray.get(self.ends[index], timeout=0)
+        except self._ray.exceptions.GetTimeoutError:
+            return f"it gave no answer for {ALIVE_SECONDS:.0f} s"
+        except self._ray.exceptions.RayError as error:
+            return short_reason(error)
+        return "it ended"
 
     def ask(self, method: str) -> list[Any]:
         """Every server's answer.
@@ -124,8 +140,7 @@ class RayServers:
             if not lost and time.monotonic() - begun > START_SECONDS:
                 lost = missing
             if lost:
-                self.replace(lost)
-                raise ServersDied(lost)
+                raise ServersDied(lost, self.replace(lost))
 
     def _have_started(self) -> tuple[int, ...]:
         ready, dead = self._ready(self._starts), self._ready(self.ends)
@@ -148,6 +163,9 @@ def gather(ray: Any, refs: list[Any], seconds: float) -> tuple[list[Any], tuple[
 
     Returns:
         The answers, and the places of those who gave none.
+
+    Raises:
+        RunFailedError: One of them has failed in what it was asked for.
     """
     if refs:
         ray.wait(refs, num_returns=len(refs), timeout=seconds)
@@ -155,6 +173,8 @@ def gather(ray: Any, refs: list[Any], seconds: float) -> tuple[list[Any], tuple[
     for place, ref in enumerate(refs):
         try:
             answers.append(ray.get(ref, timeout=0))
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        except (*gone(ray), ray.exceptions.GetTimeoutError):
             missing.append(place)
+        except ray.exceptions.RayTaskError as error:
+            raise RunFailedError(f"server {place} failed: {error.cause}") from None
     return answers, tuple(missing)

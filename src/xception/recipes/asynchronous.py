@@ -14,8 +14,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from xception.data.batches import TrainingBatches
-from xception.distributed.asynchronous import AsynchronousRun, training_batches
-from xception.distributed.gradient_worker import GradientWorker
+from xception.distributed.asynchronous import AsynchronousRun
+from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.layout import Values
 from xception.distributed.settings import AsynchronousKeys
 from xception.distributed.simulator import Inline, SimulatedCluster, jittered
@@ -95,8 +95,9 @@ def train_asynchronously(
     try:
         average = execute(asynchronous, begin)
     except RunFailedError as error:
-        diverged = ", or lower optimizer.learning_rate" if "the loss" in str(error) else ""
-        raise RunFailedError(f"{error}; go on with --resume{diverged}") from None
+        diverged = "the loss" in str(error)
+        advice = ", or lower optimizer.learning_rate in a new run" if diverged else ""
+        raise RunFailedError(f"{error}; go on with --resume{advice}") from None
     asynchronous.layout.write(average)
     steps, per_epoch = run.total_steps, run.data.steps_per_epoch
     finished = Finished(
@@ -138,7 +139,10 @@ def _on_ray(recipe: Recipe, run: AsynchronousRun, begin: Callable[[], bool]) -> 
         cluster.start()
         run.begin(cluster, resume=resume)
         with _signals(run), ThreadPoolExecutor(1) as executor:
-            return run.drive(cluster, (), executor)
+            try:
+                return run.drive(cluster, (), executor)
+            finally:
+                run.evaluation.discard()  # nobody waits for its figures any more
 
 
 @contextmanager

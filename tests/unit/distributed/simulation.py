@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 from xception.data.order import epoch_order
-from xception.distributed.asynchronous import AsynchronousRun, training_batches
-from xception.distributed.gradient_worker import GradientWorker
+from xception.distributed.asynchronous import AsynchronousRun
+from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.settings import AsynchronousKeys
 from xception.distributed.shard import ParameterShard, Verdict
 from xception.distributed.simulator import Inline, SimulatedCluster, jittered

@@ -156,9 +156,26 @@ def test_refused_in_a_row_ends_the_run_and_a_success_begins_the_count_anew():
     done(it, 1)  # the same batch
     for _ in range(MOST_REFUSALS - 1):
         it.admit(it.lease(0), 1, finite=False)
-    with pytest.raises(RunFailedError, match="batch 1 was refused 5 times in a row, at step 1"):
+    with pytest.raises(RunFailedError, match="batch 1 was not finite 5 times in a row, at step 1"):
         it.admit(it.lease(0), 1, finite=False)
     assert it.counts["refused"] == 2 * MOST_REFUSALS - 1
+
+
+def test_a_server_that_refuses_again_and_again_is_named_as_the_cause_and_not_the_loss():
+    it = coordinator()
+
+    def refused():
+        lease = it.lease(0)
+        it.admit(lease, 0, finite=True)
+        it.report(lease, [Verdict.APPLIED, Verdict.WRONG_SHAPE])
+
+    for _ in range(MOST_REFUSALS - 1):
+        refused()
+    with pytest.raises(RunFailedError) as told:
+        refused()
+    assert str(told.value) == (
+        "batch 0 was refused by a server (wrong shape) 5 times in a row, at step 0"
+    )
 
 
 def test_after_a_restore_what_was_out_is_late():

@@ -8,8 +8,8 @@ from simulation import simulate
 
 from xception.data.decoding import UnreadableImageError
 from xception.data.order import epoch_order
-from xception.distributed.asynchronous import AsynchronousRun, training_batches
-from xception.distributed.gradient_worker import GradientWorker
+from xception.distributed.asynchronous import AsynchronousRun
+from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.settings import AsynchronousKeys
 from xception.errors import InputError
 

@@ -137,11 +137,11 @@ def test_a_call_is_overdue_after_its_limit_unless_its_result_waits_to_be_taken()
     calls.add("hanging", 1, print, limit=0.01)
     calls.add("patient", 2, print, limit=10)
     calls.add("free", 3, print, limit=None)
-    assert calls.overdue() == []
+    assert calls.overdue() == {}
     time.sleep(0.02)
-    assert calls.overdue() == [1]
+    assert calls.overdue() == {1: 0.01}
     calls.begin_anew()
-    assert calls.overdue() == []
+    assert calls.overdue() == {}
 
 
 def test_calls_of_a_lost_worker_are_forgotten_and_others_go_on():
@@ -169,12 +169,14 @@ def test_the_reason_of_a_death_is_short():
 def test_a_local_cluster_gets_a_token_of_its_own_and_loopback(monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     ray_connection._close_to_others()
     import os
 
     token = os.environ["RAY_AUTH_TOKEN"]
     assert len(bytes.fromhex(token)) == 32
     assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
     ray_connection._close_to_others()
     assert os.environ["RAY_AUTH_TOKEN"] == token  # a second cluster of this process
     monkeypatch.undo()

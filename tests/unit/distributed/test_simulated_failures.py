@@ -188,6 +188,6 @@ def test_a_batch_that_is_never_finite_ends_the_run_in_one_sentence(build_run):
     with pytest.raises(RunFailedError) as failure:
         simulate(build_run(), 2, spoil=spoil)
     assert re.fullmatch(
-        r"the loss or the gradient of batch 4 was refused 5 times in a row, at step \d+",
+        r"the loss or the gradient of batch 4 was not finite 5 times in a row, at step \d+",
         str(failure.value),
     )

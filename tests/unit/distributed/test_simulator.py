@@ -14,7 +14,7 @@ from simulation import (
     simulate,
 )
 
-from xception.distributed.asynchronous import training_batches
+from xception.distributed.gradient_worker import training_batches
 from xception.distributed.layout import Layout
 from xception.distributed.simulator import jittered
 from xception.training.fit import Run, fit, prepare
