@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # mallopt(3)
 _LARGEST = 2**31 - 1
 
 
@@ -22,15 +22,15 @@ def keep_freed_memory() -> bool:
     The peak memory stays about what it was; between the peaks the process does not shrink.
 
     Returns:
-        Whether there was something to set: only with glibc (Linux).
+        Whether it is set: only with glibc (Linux).
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
-    # 1 GiB is more than any map of these networks; trimming never happens.
-    return bool(
-        library.mallopt(_MMAP_THRESHOLD, 2**30) and library.mallopt(_TRIM_THRESHOLD, _LARGEST)
-    )
+    # 1 GiB is more than any map of these networks. Older versions accept at most 32 MiB; there no
+    # block at all is taken from the system by itself. Trimming never happens.
+    kept = library.mallopt(_MMAP_THRESHOLD, 2**30) or library.mallopt(_MMAP_MAX, 0)
+    return bool(kept and library.mallopt(_TRIM_THRESHOLD, _LARGEST))
 
 
 def keep_memory_on_cpu(device: torch.device) -> bool:

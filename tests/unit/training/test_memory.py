@@ -1,3 +1,4 @@
+import platform
 import subprocess
 import sys
 
@@ -9,11 +10,25 @@ from xception.recipes.load import load_recipe
 from xception.training import memory
 
 
-def faults_of_ten_large_blocks(kept):
-    """Pages that the system had to clear while 64 MiB were taken and freed ten times."""
+def faults_of_ten_large_blocks(kept, old=False):
+    """Pages that the system had to clear while 64 MiB were taken and freed ten times.
+
+    Args:
+        kept: Whether ``keep_freed_memory`` is called first.
+        old: Whether thresholds above 32 MiB are refused, as by older versions of glibc.
+    """
     program = f"""
 import ctypes, resource
+from xception.training import memory
 from xception.training.memory import keep_freed_memory
+class OldLibrary:
+    def mallopt(self, name, value):
+        refused = name == -3 and value > 2**25
+        return 0 if refused else ctypes.CDLL(None).mallopt(name, value)
+if {old}:
+    class OldCtypes:
+        CDLL = staticmethod(lambda name: OldLibrary())
+    memory.ctypes = OldCtypes
 if {kept}:
     assert keep_freed_memory()
 library = ctypes.CDLL(None)
@@ -35,11 +50,29 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     return int(done.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not with glibc")
+
+
+@needs_glibc
 def test_keep_freed_memory_lets_a_block_be_used_again_without_new_pages():
     # 64 MiB are 16,384 pages of 4 KiB, or 32 of 2 MiB where the system gives large ones.
     assert faults_of_ten_large_blocks(kept=False) > 10 * 30
     assert faults_of_ten_large_blocks(kept=True) < 10 * 30
+
+
+@needs_glibc
+def test_keep_freed_memory_works_where_a_large_threshold_is_refused():
+    assert faults_of_ten_large_blocks(kept=True, old=True) < 10 * 30  # as above
+
+
+def test_keep_freed_memory_tells_that_nothing_could_be_set(monkeypatch):
+    class Library:
+        def mallopt(self, name, value):
+            return 0
+
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("glibc", "2.17"))
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Library())
+    assert not memory.keep_freed_memory()
 
 
 def test_keep_memory_on_cpu_leaves_gpu_processes_alone(monkeypatch):
