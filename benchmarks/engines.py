@@ -12,10 +12,12 @@ measured.
 """
 
 import argparse
+import contextlib
 import datetime
 import multiprocessing
 import os
 import random
+import re
 import shlex
 import shutil
 import statistics
@@ -247,16 +249,41 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--avx2", action="store_true")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--hardware", default="this machine")
-    parser.add_argument("--save", type=Path, help="file for the tables")
+    parser.add_argument("--save", type=Path, help="file or folder for the tables")
     return parser.parse_args()
 
 
+def result_file(place: Path, hardware: str, date: str) -> Path:
+    """The file for the tables: ``engines-<hardware>-<date>.md`` where a folder is given.
+
+    What can't be written is refused now, not after minutes of measuring.
+    """
+    if place.is_dir():
+        place /= f"engines-{re.sub(r'[^a-z0-9]+', '-', hardware.lower()).strip('-')}-{date}.md"
+    try:
+        place.open("a").close()
+    except OSError as error:
+        sys.exit(f"--save {place} can't be written ({error.strerror}); give a folder or a file")
+    return place
+
+
 def main() -> None:
+    options = read_options()
+    date = str(datetime.date.today())
+    if options.save:
+        options.save = result_file(options.save, options.hardware, date)
+    with contextlib.ExitStack() as stack:
+        options.folder = options.folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        )
+        options.folder.mkdir(parents=True, exist_ok=True)
+        measure(options, date)
+
+
+def measure(options: argparse.Namespace, date: str) -> None:
+    """Races the contenders at every batch size; prints and saves the tables."""
     from xception.export.extras import versions_of
 
-    options = read_options()
-    options.folder = options.folder or Path(tempfile.mkdtemp())
-    options.folder.mkdir(parents=True, exist_ok=True)
     for measured in options.folder.glob("*.engines/auto-*"):
         shutil.rmtree(measured)
     prepare_weights(options.folder)
@@ -271,7 +298,7 @@ def main() -> None:
         f"{SIZE}x{SIZE}, {options.threads} threads; medians and quartiles of interleaved turns. "
         f"{what}. Columns “of …”: speed over that contender's.",
         "",
-        f"{datetime.date.today()}; python {sys.version.split()[0]}, {versions}",
+        f"{date}; python {sys.version.split()[0]}, {versions}",
         "",
         f"    python {shlex.join(sys.argv)}",
         "",
