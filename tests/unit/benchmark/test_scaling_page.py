@@ -29,6 +29,26 @@ def test_every_table_on_the_page_is_what_the_script_prints(scripts):
         assert f"\n\n{lines}\n\n" in page, f"the table '{name}' of docs/scaling.md is out of date"
 
 
+def test_time_of_an_update_is_within_what_the_server_was_measured_to_take(scripts):
+    (file,) = (ROOT / "benchmarks" / "results").glob("asynchronous-updates-*.md")
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert f"](../benchmarks/results/{file.name})" in page
+    measured = file.read_text(encoding="utf-8")
+    through_ray, alone = measured.split("## The peer")
+    rows = [line for line in through_ray.splitlines() if line.startswith("|")]
+    assert len(rows) > 4
+    assert "\n".join(rows) in page  # the workers' table, as it was measured
+    seconds = []
+    for line in alone.splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")]
+        if line.startswith("| ") and cells[0] in {"xception", "jft-xception", "jft-xception-fc"}:
+            seconds.append(float(cells[4]) / 1000 / float(cells[1].replace(",", "")))
+    assert len(seconds) == 8
+    assert min(seconds) < scripts("scaling_formulas").UPDATE_SECONDS < max(seconds)
+    least, most = round(min(seconds) * 1e9), round(max(seconds) * 1e9)
+    assert f"two cores {least} to {most} ns a parameter" in page
+
+
 @pytest.mark.parametrize("name", ["jft-xception", "jft-xception-fc"])
 def test_sizes_of_the_networks_are_those_of_the_recipes(scripts, name):
     keys = load_recipe(name).group("model")
@@ -58,6 +78,8 @@ def test_formulas_by_hand(scripts):
     assert formulas.workers_per_server(size, pair, 2) == pytest.approx(175)
     assert formulas.servers_for_network(100 * size, pair, 4) == 5  # 3.2 GB/s of 0.7 GB/s each
     assert formulas.servers_for_network(100 * size, pair, 2) == 3
+    # 8 updates/s of 100 million parameters at 18 ns: 14.4 s of work a second.
+    assert formulas.servers_for_updates(100 * size, pair) == 15
     assert formulas.checkpoint_bytes(size) == 16_000_000
     assert formulas.hours_to_failure(60) * 60 == pytest.approx(54 * 24 * 16_384 / 419)
 
