@@ -33,6 +33,10 @@ from xception.weights.files import LoadedModel, open_model
 
 FORMAT = 1  # goes up when this code converts differently
 CHECKED = 3  # random images that a new conversion must agree on with the network
+INT8_TOLERANCE = 0.5
+"""Largest difference of an 8-bit model's logits on the calibration images, over their spread.
+
+8 bits cost a few hundredths; half of the spread is what images scaled in another way give."""
 
 _LIBRARIES = {
     "compile": ["torch"],
@@ -188,12 +192,17 @@ def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
     images = calibration
 
     def build(entry: Path) -> Mapping[str, Any]:
-        def convert() -> None:
+        def convert() -> Run:
             model = to_openvino(fold_batch_norms(loaded.model), preprocessing.size)
             write_openvino(quantise(model, images, preprocessing, bits), entry)
+            return run_openvino(entry, torch.get_num_threads(), batch_size=1)
 
-        _converting("openvino-int8", convert)
-        return {"calibration_origin": images.origin, "calibration_images": len(images.crops)}
+        run = _converting("openvino-int8", convert)
+        return {
+            "calibration_origin": images.origin,
+            "calibration_images": len(images.crops),
+            "calibration_difference": _require_likeness(loaded, run, images),
+        }
 
     return stored_or_built(loaded.path, common | {"calibration": images.digest}, build)
 
@@ -221,6 +230,32 @@ def _require_agreement(loaded: LoadedModel, run: Run, engine: str) -> float:
         raise RunFailedError(
             f"{engine} computes something else than the model (difference {difference:.1e}, "
             f"tolerance {FLOAT32_TOLERANCE:.0e}); take another --engine"
+        )
+    return difference
+
+
+def _require_likeness(loaded: LoadedModel, run: Run, calibration: Calibration) -> float:
+    """The largest difference of an 8-bit model to the network, over the spread of its logits."""
+    model = loaded.model.eval()
+    expected, found = [], []
+    with torch.inference_mode():
+        for crop in calibration.crops:  # one at a time: a few hundred maps would not fit
+            image = loaded.preprocessing.normalize(crop[None])
+            expected.append(model(image))
+            found.append(run(image))
+    wanted, given = torch.cat(expected), torch.cat(found)
+    remedy = "give other --calibration images or take another --engine"
+    if not given.isfinite().all():
+        raise RunFailedError(
+            "openvino-int8 gives logits that are not finite numbers on the calibration images of "
+            f"{calibration.origin}; {remedy}"
+        )
+    difference = float((wanted - given).abs().max() / (wanted.max() - wanted.min()).clamp(min=1e-9))
+    if not difference <= INT8_TOLERANCE:
+        raise RunFailedError(
+            "openvino-int8 computes something else than the model on the calibration images of "
+            f"{calibration.origin} (difference {difference:.2f} of the logits' spread, at most "
+            f"{INT8_TOLERANCE}); {remedy}"
         )
     return difference
 
