@@ -49,8 +49,8 @@ def rows_of(out):
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "auto"])
 def test_predict_with_an_engine_names_the_same_classes(command, model, digits, engine):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("openvino")
+    for library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(library)
     words = ("predict", model, digits, "--top-k", 3, "--batch-size", 7)  # 40: the last has 5
     code, out, err = command(*words, "--engine", engine, "--threads", 1)
     assert code == 0

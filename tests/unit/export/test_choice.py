@@ -1,4 +1,5 @@
 import itertools
+import shutil
 import time
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from xception.errors import RunFailedError
 from xception.export import choice
+from xception.export.cache import cache_folders
 from xception.export.choice import choose_engine, time_engines
 from xception.export.engine import Engine, EngineFacts
 
@@ -72,11 +74,19 @@ def timed(monkeypatch):
     return set_timings
 
 
+@pytest.fixture(scope="module")
+def converted(tiny_xception):
+    """One network for all choices: its conversions are made once."""
+    return tiny_xception()
+
+
 @pytest.mark.parametrize("fastest", ["torch", "onnxruntime", "openvino"])
-def test_auto_takes_the_fastest(tiny_xception, timed, fastest):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("openvino")
-    loaded = tiny_xception()
+def test_auto_takes_the_fastest(converted, timed, fastest):
+    for library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(library)
+    loaded = converted
+    for remembered in cache_folders(loaded.path)[0].glob("auto-*"):
+        shutil.rmtree(remembered)
     timed(**({"torch": 2.0, "onnxruntime": 2.0, "openvino": 2.0} | {fastest: 1.0}))
     made = choose_engine(loaded, 2, 1)
     assert made.facts.name == fastest
