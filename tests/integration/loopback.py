@@ -124,7 +124,7 @@ def alone(words, log: Path, *, has_network: bool = False, **environment: str):
         process.wait()
 
 
-def run_alone(words, log: Path, seconds: float = 280, **more) -> tuple[int, str]:
+def run_alone(words, log: Path, seconds: float = 500, **more) -> tuple[int, str]:
     """Its exit code and what it printed; nothing of it is running any more."""
     with alone(words, log, **more) as command:
         code = command.process.wait(seconds)

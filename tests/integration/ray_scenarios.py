@@ -112,8 +112,8 @@ def three_troubles(folder, classifier):
     """Batch 12 dies with half a push sent, the loss of 18 is NaN, 22 hangs; each once."""
     compute, loss = GradientWorker.compute, classifier.batch_loss
 
-    def half(self, lease, pulled):
-        report, pushes = compute(self, lease, pulled)
+    def half(self, lease, pulled, batch=None):
+        report, pushes = compute(self, lease, pulled, batch)
         is_deadly = lease.number == 12 and once(folder / "half")
         return report, [pushes[0], Deadly()] if is_deadly else pushes
 
@@ -173,7 +173,7 @@ def at_step(run, step, action):
 
 def workers(folder):
     """A worker is killed; another dies in the middle of a push; a NaN; a worker hangs."""
-    run = begin(folder, epochs=2, workers=2, lease_seconds=10)
+    run = begin(folder, epochs=2, workers=2, lease_seconds=20)
     lease = run.coordinator.lease
     killed = []
 
@@ -202,7 +202,7 @@ def workers(folder):
 def servers(folder):
     """A server is killed at step 16, another hangs at step 24; the last snapshots: 10, 20."""
     ray_servers.ALIVE_SECONDS = 3
-    run = begin(folder, epochs=1, workers=2, lease_seconds=10)
+    run = begin(folder, epochs=1, workers=2, lease_seconds=20)
     with connected(run, partial(build, folder)) as cluster:
 
         def send(number, name):
