@@ -42,7 +42,8 @@ def staleness(training: Any) -> str:
 
 def _lead(told: Any) -> str:
     mean = told.get("mean_staleness")
-    parts = [f"{escape(str(told.get(key)))} {key}" for key in ("workers", "shards")]
+    counts = {key: told.get(key) for key in ("workers", "shards")}
+    parts = [f"{escape(str(n))} {key[:-1] if n == 1 else key}" for key, n in counts.items()]
     return (
         f"Trained asynchronously ({escape(str(told.get('engine')))}): {', '.join(parts)}; "
         f"mean staleness {escape(str(mean))}."

@@ -24,6 +24,8 @@ def test_every_staleness_has_its_updates_and_share():
     assert re.findall(r"width:([\d.]+)%", page) == ["25.0", "75.0"]
     assert "4 workers, 2 shards; mean staleness 2.25." in page
     assert "dropped: 7, &lt;lost&gt;: 1" in page
+    alone = staleness({"asynchronous": TOLD | {"workers": 1, "shards": 1}})
+    assert "1 worker, 1 shard; mean" in alone
 
 
 @pytest.mark.parametrize(
