@@ -139,6 +139,7 @@ def test_a_script_without_a_main_guard_is_run_once(shards, tmp_path):
     assert "Error" not in ran.stderr
 
 
+@pytest.mark.slow  # a test process with hundreds of tests behind it once died while it spawned
 def test_shards_give_the_same_batches_with_loader_processes(shards):
     compare(steps(shards, 1, until=24), steps(shards, 1, until=24, workers=2))
 

@@ -82,6 +82,7 @@ def test_tensors_and_arrays_keep_type_shape_and_order():
             np.testing.assert_array_equal(again[name], thing)
 
 
+@pytest.mark.slow  # a test process with hundreds of tests behind it once died while it spawned
 def test_thousands_of_cached_images_take_one_block_and_one_open_file():
     """2,000 images of 64x64 in blocks of their own would pass the usual limit of 1,024 files."""
     source = CachedSource(numbered(2000, Unforkable))
@@ -134,6 +135,7 @@ def test_a_source_that_must_not_be_forked_is_spawned_however_it_is_wrapped():
     assert loader.multiprocessing_context.get_start_method() == "spawn"
 
 
+@pytest.mark.slow  # a test process with hundreds of tests behind it once died while it spawned
 def test_spawned_processes_give_the_same_batches_and_go_on_in_the_middle():
     """Images and labels lie in shared memory here; from the third batch on, a resumed loader."""
     alone = list(TrainingLoader(numbered(23), AUGMENT, batch_size=5, seed=3))
