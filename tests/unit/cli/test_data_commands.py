@@ -185,6 +185,8 @@ def test_a_killed_packing_leaves_no_process_that_writes(pack, command, table, tm
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # A shell starts what runs in the background deaf to Ctrl-C, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert [run.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
     below = _children(run.pid)
