@@ -30,7 +30,7 @@ from xception.data.manifest import (
 from xception.data.process_pool import process_pool
 from xception.data.records import Record, encode_record
 from xception.data.reencoding import reencode
-from xception.data.shards import array_record
+from xception.data.shards import array_record, may_fork, open_records
 from xception.data.targets import SparseLabels
 from xception.errors import InputError
 from xception.weights.atomic import flush_directory
@@ -217,8 +217,9 @@ def _written(
         for number in todo:
             yield number, write_shard(packing, target, name, number)
         return
-    # Forked processes share names and labels; the parent has opened no file of records.
-    with process_pool(min(workers, len(todo)), _remember, (packing, target, name)) as pool:
+    # Forked processes share names and labels; others get a copy.
+    count, begin = min(workers, len(todo)), (packing, target, name)
+    with process_pool(count, _remember, begin, fork=may_fork()) as pool:
         yield from zip(todo, pool.map(_write_remembered, todo), strict=True)
 
 
@@ -248,7 +249,7 @@ def write_shard(packing: Packing, target: Path, name: str, number: int) -> Shard
     path = target / shard_name(name, number, packing.shards)
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    writer = array_record().ArrayRecordWriter(str(partial), _WRITER)
+    writer = open_records("Writer", partial, _WRITER)
     counts = np.zeros(len(packing.class_names), np.int64)
     skipped: list[str] = []
     records = 0

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from xception.data.worker_process import script_left_out
 from xception.errors import RunFailedError
 
 _LOOK_SECONDS = 0.1
@@ -19,27 +20,35 @@ _LOOK_SECONDS = 0.1
 
 @contextmanager
 def process_pool(
-    workers: int, begin: Callable[..., Any] | None = None, arguments: tuple[Any, ...] = ()
+    workers: int,
+    begin: Callable[..., Any] | None = None,
+    arguments: tuple[Any, ...] = (),
+    *,
+    fork: bool = True,
 ) -> Iterator[ProcessPoolExecutor]:
     """Processes that end at once when the block raises, or when their parent is gone.
 
     A pool of the standard library finishes what it has begun, which may take minutes; and where the
     parent was killed, its processes wait for work for ever, or go on writing beside the run that is
-    started next. Forked on Linux: they share the arguments.
+    started next.
 
     Args:
         workers: How many.
         begin: Called first in each process.
         arguments: For it.
+        fork: Whether the processes may be forked, so that they share the arguments. On Linux only;
+            elsewhere, and where a library has threads that a fork would lose, they are spawned.
 
     Raises:
         RunFailedError: One of the processes was killed or crashed.
     """
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    forked = fork and sys.platform == "linux"
+    context = multiprocessing.get_context("fork" if forked else "spawn")
     # No lock, no event: a process that is killed while it waits would never give it back.
     stop = context.RawValue("b", 0)
     started = (stop, os.getpid(), begin, arguments)
-    with ProcessPoolExecutor(workers, context, _start, started) as pool:
+    script = nullcontext() if forked else script_left_out()
+    with script, ProcessPoolExecutor(workers, context, _start, started) as pool:
         try:
             yield pool
         except BrokenProcessPool:

@@ -13,7 +13,7 @@ from xception.data.decoding import UnreadableImageError, decode_image
 from xception.data.manifest import MANIFEST, Manifest, Shard, parse_manifest, strange_shards
 from xception.data.process_pool import process_pool
 from xception.data.records import Record, decode_record
-from xception.data.shards import array_record
+from xception.data.shards import array_record, may_fork, open_records
 
 _RECORDS_AT_ONCE = 64
 
@@ -81,7 +81,7 @@ def _all(jobs: list[Job], workers: int) -> Iterator[ShardFindings]:
     if workers <= 1 or len(jobs) <= 1:
         yield from map(_verify_job, jobs)
         return
-    with process_pool(min(workers, len(jobs))) as pool:
+    with process_pool(min(workers, len(jobs)), fork=may_fork()) as pool:
         yield from pool.map(_verify_job, jobs)
 
 
@@ -119,7 +119,7 @@ def verify_shard(folder: Path, shard: Shard, num_classes: int, decode: bool) -> 
             if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
                 problems.append(f"{shard.file}: changed since it was packed (another hash)")
     try:
-        reader = array_record().ArrayRecordReader(str(path))
+        reader = open_records("Reader", path)
         count = reader.num_records()
     except (RuntimeError, ValueError, OSError) as error:
         problems.append(f"{shard.file}: no record can be read ({_short(error)})")

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -40,6 +40,27 @@ def array_record() -> Any:
             "shards need ArrayRecord: pip install 'xception[records]', or use label tables"
         ) from None
     return array_record_module
+
+
+_THREADED: set[int] = set()
+"""Processes in which ArrayRecord has started its threads."""
+
+
+def open_records(kind: Literal["Reader", "Writer"], path: Path, options: str = "") -> Any:
+    """An ArrayRecord file; with the first one its library starts threads in this process.
+
+    Args:
+        kind: To read it or to write it.
+        path: Of the file.
+        options: ArrayRecord's.
+    """
+    _THREADED.add(os.getpid())
+    return getattr(array_record(), f"ArrayRecord{kind}")(str(path), options)
+
+
+def may_fork() -> bool:
+    """Whether no file of records was opened in this process: a fork takes no threads along."""
+    return os.getpid() not in _THREADED
 
 
 class ShardRecords:
@@ -93,7 +114,7 @@ class ShardRecords:
                 with suppress(RuntimeError):  # a damaged file raises once more
                     self._readers.pop(next(iter(self._readers))).close()
             path = self.folder / self._files[shard]
-            self._readers[shard] = array_record().ArrayRecordReader(str(path), _RANDOM_ACCESS)
+            self._readers[shard] = open_records("Reader", path, _RANDOM_ACCESS)
         return self._readers[shard]
 
     def describe(self, index: int) -> str:
