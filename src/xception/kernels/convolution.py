@@ -4,6 +4,8 @@ The convolution is cuDNN's. The sums are one pass over its result, and the backw
 gradient that reaches the result directly with the one through the sums.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,10 +16,10 @@ from torch.library import custom_op
 from xception.kernels import reference
 from xception.kernels.dispatch import (
     as_channels_last,
+    as_given,
     images_of,
     rows_of,
     runs_kernel,
-    without_autocast,
 )
 from xception.kernels.pointwise_launch import column_sums, combine
 
@@ -38,34 +40,51 @@ def convolution(
         z (N, C_out, H', W'), channels_last, and the sum of z - center and of its square, (C_out,)
         float32 each (empty without a center). Gradients flow through all three.
     """
-    if center is None:
-        none = x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32))
-        return as_channels_last(F.conv2d(x, weight, None, stride, padding)), none, none
-    z, total, squares = _convolution(x, weight, center, stride, padding)
+    empty = x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32))
+    z, total, squares = _convolution(
+        x, weight, empty if center is None else center, center is not None, stride, padding
+    )
     return z, total, squares
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions of float32 without TF32, which PyTorch allows cuDNN unless it is told not to."""
+    settings = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = settings.fp32_precision
+    if before != "tf32":
+        yield
+        return
+    settings.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
 
 
 @custom_op("xception::convolution", mutates_args=())
 def _convolution(
-    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+    x: Tensor, weight: Tensor, center: Tensor, statistics: bool, stride: int, padding: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if not runs_kernel(x):
-        return reference.convolution(x, weight, center, stride, padding)
-    return _with_sums(x, weight, center, stride, padding)
+    run = _with_sums if runs_kernel(x) else reference.convolution
+    return run(x, weight, center, statistics, stride, padding)
 
 
-@without_autocast
+@as_given
 def _with_sums(
-    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+    x: Tensor, weight: Tensor, center: Tensor, statistics: bool, stride: int, padding: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    z = as_channels_last(F.conv2d(as_channels_last(x), weight, None, stride, padding))
+    with full_precision():
+        z = as_channels_last(F.conv2d(as_channels_last(x), weight, None, stride, padding))
+    if not statistics:
+        return z, torch.empty_like(center), torch.empty_like(center)
     sums = column_sums(rows_of(z), center)
     return z, sums[0].clone(), sums[1].clone()
 
 
 @_convolution.register_fake
 def _convolution_fake(
-    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+    x: Tensor, weight: Tensor, center: Tensor, statistics: bool, stride: int, padding: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     kernel = weight.shape[2]
     height, width = ((n + 2 * padding - kernel) // stride + 1 for n in x.shape[2:])
@@ -83,30 +102,50 @@ def _convolution_backward(
     x: Tensor,
     weight: Tensor,
     center: Tensor,
+    statistics: bool,
     stride: int,
     padding: int,
     needs_x: bool,
 ) -> tuple[Tensor, Tensor]:
-    grad = as_channels_last(grad.to(z.dtype))
-    if runs_kernel(grad):
-        rows = combine(rows_of(grad), rows_of(z), center, grad_sum, grad_squares)
+    sums = (center, grad_sum.contiguous(), grad_squares.contiguous())
+    return _gradients(grad, z, x, weight, sums if statistics else None, stride, padding, needs_x)
+
+
+@as_given
+def _gradients(
+    grad: Tensor,
+    z: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    sums: tuple[Tensor, Tensor, Tensor] | None,
+    stride: int,
+    padding: int,
+    needs_x: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x (empty unless needed) and weight; ``sums``: center and the sums' gradients."""
+    grad = as_channels_last(grad.to(x.dtype))
+    if sums is None:
+        pass
+    elif runs_kernel(grad):
+        rows = combine(rows_of(grad), rows_of(z), *sums)
         grad = images_of(rows, z.shape[0], z.shape[2], z.shape[3])
     else:
-        grad = reference.combine(grad, z, center, grad_sum, grad_squares)
+        grad = reference.combine(grad, z, *sums)
     x = as_channels_last(x)
-    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-        grad,
-        x,
-        weight,
-        None,
-        [stride] * 2,
-        [padding] * 2,
-        [1, 1],
-        False,
-        [0, 0],
-        1,
-        [needs_x, True, False],
-    )
+    with full_precision():
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad,
+            x,
+            weight,
+            None,
+            [stride] * 2,
+            [padding] * 2,
+            [1, 1],
+            False,
+            [0, 0],
+            1,
+            [needs_x, True, False],
+        )
     return as_channels_last(grad_x) if needs_x else x.new_empty(0), grad_weight.contiguous()
 
 
@@ -119,6 +158,7 @@ def _convolution_backward_fake(
     x: Tensor,
     weight: Tensor,
     center: Tensor,
+    statistics: bool,
     stride: int,
     padding: int,
     needs_x: bool,
@@ -130,8 +170,9 @@ def _convolution_backward_fake(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, weight, center, ctx.stride, ctx.padding = inputs
-    ctx.save_for_backward(x, weight, center, output[0])
+    x, weight, center, ctx.statistics, *ctx.geometry = inputs
+    # Without statistics the backward pass does not read z.
+    ctx.save_for_backward(x, weight, center, output[0] if ctx.statistics else x.new_empty(0))
 
 
 def _backward(
@@ -139,10 +180,11 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     x, weight, center, z = ctx.saved_tensors
     needs_x = ctx.needs_input_grad[0]
+    sums = (center, ctx.statistics)
     grad_x, grad_weight = _convolution_backward(
-        grad, grad_sum, grad_squares, z, x, weight, center, ctx.stride, ctx.padding, needs_x
+        grad, grad_sum, grad_squares, z, x, weight, *sums, *ctx.geometry, needs_x
     )
-    return grad_x if needs_x else None, grad_weight, None, None, None
+    return grad_x if needs_x else None, grad_weight, None, None, None, None
 
 
 _convolution.register_autograd(_backward, setup_context=_save)

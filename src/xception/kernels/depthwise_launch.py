@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.dispatch import as_channels_last, without_autocast
+from xception.kernels.compilation import start
+from xception.kernels.dispatch import as_channels_last, as_given
 
 Tap = Literal["none", "sum", "strided", "strided-relu"]
 TAPS = get_args(Tap)
@@ -96,7 +97,7 @@ def empty_tap(z: Tensor, tap: str) -> Tensor:
     return torch.empty(size, dtype=z.dtype, device=z.device, memory_format=torch.channels_last)
 
 
-@without_autocast
+@as_given
 def launch_forward(
     z: Tensor,
     scale: Tensor | None,
@@ -124,7 +125,9 @@ def launch_forward(
             triton.cdiv(width, config["BLOCK_W"]),
             triton.cdiv(channels, config["BLOCK_C"]),
         )
-        depthwise_forward[grid](
+        start(
+            depthwise_forward,
+            grid,
             z,
             z if scale is None else scale,
             z if shift is None else shift,
@@ -151,7 +154,7 @@ def launch_forward(
     return out, tapped
 
 
-@without_autocast
+@as_given
 def launch_backward(
     grad_out: Tensor,
     grad_tap: Tensor,
@@ -185,7 +188,9 @@ def launch_backward(
             triton.cdiv(channels, config["BLOCK_C"]),
         )
         partial = z.new_empty((grid[0] * grid[1], 11, channels), dtype=torch.float32)
-        depthwise_backward[grid](
+        start(
+            depthwise_backward,
+            grid,
             grad_out,
             grad_tap,
             z,

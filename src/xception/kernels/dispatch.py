@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,16 +40,23 @@ def runs_kernel(tensor: Tensor) -> bool:
     return tensor.is_cuda or interpreting()
 
 
-def without_autocast(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Runs a function with autocast off: an operator computes in the types that it is given.
+def as_given(
+    function: Callable[Concatenate[Tensor, _Arguments], _Result],
+) -> Callable[Concatenate[Tensor, _Arguments], _Result]:
+    """Runs a function in the types and on the device of what it is given, whatever is current.
 
     Autocast is not off inside an operator, and would turn its float32 sums into half precision.
+    Triton launches on the current device, which need not be that of the tensors.
     """
 
     @functools.wraps(function)
-    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            return function(*args, **kwargs)
+    def wrapped(first: Tensor, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with (
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+            torch.cuda.device_of(first),
+        ):
+            return function(first, *args, **kwargs)
 
     return wrapped
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.dispatch import as_channels_last, images_of, rows_of, without_autocast
+from xception.kernels.compilation import start
+from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
 
 # cuBLAS may beat a Triton product by more than the statistics' extra pass costs.
 LIBRARY: tuning.Config = {"LIBRARY": 1}
@@ -51,7 +52,7 @@ def backward_candidates(dtype: torch.dtype) -> list[tuning.Config]:
     ]
 
 
-@without_autocast
+@as_given
 def launch_forward(
     x: Tensor, weight: Tensor, center: Tensor, statistics: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,7 +64,7 @@ def launch_forward(
     x = as_channels_last(x)
     batch, inputs, height, width = x.shape
     outputs = weight.shape[0]
-    rows, matrix = rows_of(x), weight.reshape(outputs, inputs)
+    rows, matrix = rows_of(x), weight.reshape(outputs, inputs).contiguous()
     out = x.new_empty((len(rows), outputs))
 
     def launch(config: tuning.Config) -> Tensor:
@@ -73,7 +74,9 @@ def launch_forward(
         tiles_m = triton.cdiv(len(rows), config["BLOCK_M"])
         tiles_n = triton.cdiv(outputs, config["BLOCK_N"])
         partial = x.new_empty((tiles_m if statistics else 0, 2, outputs), dtype=torch.float32)
-        pointwise_forward[(tiles_m * tiles_n,)](
+        start(
+            pointwise_forward,
+            (tiles_m * tiles_n,),
             rows,
             matrix,
             center,
@@ -93,7 +96,7 @@ def launch_forward(
     return images_of(out, batch, height, width), sums[0].clone(), sums[1].clone()
 
 
-@without_autocast
+@as_given
 def launch_backward(
     grad: Tensor,
     grad_sum: Tensor,
@@ -108,15 +111,27 @@ def launch_backward(
     batch, inputs, height, width = x.shape
     outputs = weight.shape[0]
     grad_rows = rows_of(as_channels_last(grad.to(x.dtype)))
-    matrix = weight.reshape(outputs, inputs)
+    matrix = weight.reshape(outputs, inputs).contiguous()
     if statistics:
         z_rows = rows_of(as_channels_last(z))
-        sums = (center, grad_sum, grad_squares)
+        # A gradient may be one number, expanded.
+        sums = (center, grad_sum.contiguous(), grad_squares.contiguous())
         grad_x, grad_rows = _backward_input(grad_rows, z_rows, *sums, matrix)
     else:
         grad_x = torch.mm(grad_rows, matrix)
-    grad_weight = torch.mm(grad_rows.t(), rows_of(as_channels_last(x)))
+    grad_weight = _weight_gradient(grad_rows, rows_of(as_channels_last(x)))
     return images_of(grad_x, batch, height, width), grad_weight.reshape(weight.shape)
+
+
+def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """Gradient of the weight (N, K), of the type of grad, from grad (M, N) and x (M, K).
+
+    It sums over millions of pixels, which the library divides into parts; in half precision it
+    would round the parts' sums, too, if the result were not asked for in float32.
+    """
+    if grad.is_cuda and grad.dtype != torch.float32:
+        return torch.mm(grad.t(), x, out_dtype=torch.float32).to(grad.dtype)
+    return torch.mm(grad.t(), x)
 
 
 def _backward_input(
@@ -144,7 +159,9 @@ def _backward_input(
             return torch.mm(joined, matrix), joined
         joined, out = torch.empty_like(grad), grad.new_empty((count, inputs))
         programs = triton.cdiv(count, config["BLOCK_M"]) * triton.cdiv(inputs, config["BLOCK_K"])
-        pointwise_backward_input[(programs,)](
+        start(
+            pointwise_backward_input,
+            (programs,),
             grad,
             z,
             center,
@@ -183,7 +200,16 @@ def column_sums(rows: Tensor, center: Tensor) -> Tensor:
         programs = triton.cdiv(count, config["ROWS"])
         partial = rows.new_empty((programs, 2, columns), dtype=torch.float32)
         grid = (programs, triton.cdiv(columns, config["BLOCK_N"]))
-        column_statistics[grid](rows, center, partial, count, N=columns, **config)
+        start(
+            column_statistics,
+            grid,
+            rows,
+            center,
+            partial,
+            count,
+            N=columns,
+            **config,
+        )
         return partial.sum(0)
 
     candidates = [
@@ -216,8 +242,18 @@ def combine(
 
     def launch(config: tuning.Config) -> Any:
         tiles = (triton.cdiv(count, config["BLOCK_M"]), triton.cdiv(columns, config["BLOCK_N"]))
-        combine_gradients[tiles](
-            grad, z, center, grad_sum, grad_squares, out, count, N=columns, **config
+        start(
+            combine_gradients,
+            tiles,
+            grad,
+            z,
+            center,
+            grad_sum,
+            grad_squares,
+            out,
+            count,
+            N=columns,
+            **config,
         )
 
     candidates = [

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.dispatch import as_channels_last, without_autocast
+from xception.kernels.compilation import start
+from xception.kernels.dispatch import as_channels_last, as_given
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -15,7 +16,7 @@ def pooled_like(z: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(size, dtype=dtype, device=z.device, memory_format=torch.channels_last)
 
 
-@without_autocast
+@as_given
 def launch_forward(
     z: Tensor,
     scale: Tensor,
@@ -41,7 +42,9 @@ def launch_forward(
 
     def launch(config: tuning.Config) -> None:
         grid = (triton.cdiv(pixels, config["BLOCK_P"]), triton.cdiv(channels, config["BLOCK_C"]))
-        pool_forward[grid](
+        start(
+            pool_forward,
+            grid,
             z,
             scale,
             shift,
@@ -67,7 +70,7 @@ def launch_forward(
     return out, selected, index
 
 
-@without_autocast
+@as_given
 def launch_backward(
     grad: Tensor,
     selected: Tensor,
@@ -93,8 +96,19 @@ def launch_backward(
 
     def scatter(config: tuning.Config) -> None:
         grid = (triton.cdiv(pixels, config["BLOCK_P"]), triton.cdiv(channels, config["BLOCK_C"]))
-        pool_backward[grid](
-            grad, index, scale, grad_z, batch, height, width, *padding, C=channels, **config
+        start(
+            pool_backward,
+            grid,
+            grad,
+            index,
+            scale,
+            grad_z,
+            batch,
+            height,
+            width,
+            *padding,
+            C=channels,
+            **config,
         )
 
     scatter(tuning.choose("pool_backward", _key(grad_z), pixel_candidates(), scatter))
@@ -105,7 +119,9 @@ def launch_backward(
     def reduce(config: tuning.Config) -> Tensor:
         programs = triton.cdiv(count, config["ROWS"])
         partial = grad.new_empty((programs, 3, channels), dtype=torch.float32)
-        pool_sums[(programs, triton.cdiv(channels, config["BLOCK_C"]))](
+        start(
+            pool_sums,
+            (programs, triton.cdiv(channels, config["BLOCK_C"])),
             grad,
             selected,
             selected if shortcut is None else shortcut,

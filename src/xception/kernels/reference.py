@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xception.kernels.dispatch import as_channels_last, without_autocast
+from xception.kernels.dispatch import as_channels_last, as_given
 
 # The functions that stand in for kernels; tests make them raise to prove that a kernel ran.
 OPERATORS = (
@@ -32,7 +32,7 @@ def _per_channel(vector: Tensor, dtype: torch.dtype) -> Tensor:
     return vector.to(dtype).view(1, -1, 1, 1)
 
 
-@without_autocast
+@as_given
 def depthwise(
     z: Tensor,
     scale: Tensor | None,
@@ -59,7 +59,7 @@ def depthwise(
     return as_channels_last(out.to(z.dtype)), tapped
 
 
-@without_autocast
+@as_given
 def depthwise_backward(
     grad_out: Tensor,
     grad_tap: Tensor,
@@ -111,7 +111,7 @@ def depthwise_backward(
     return grad_z, grad_residual, grad_scale, grad_shift, grad_weight.to(weight.dtype)
 
 
-@without_autocast
+@as_given
 def pointwise(
     x: Tensor, weight: Tensor, center: Tensor, statistics: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,7 +123,7 @@ def pointwise(
     return z, *_sums(z, center)
 
 
-@without_autocast
+@as_given
 def pointwise_backward(
     grad: Tensor,
     grad_sum: Tensor,
@@ -162,18 +162,20 @@ def separable(
     return out, total, squares, tapped, spatial if save else z.new_empty(0)
 
 
-@without_autocast
+@as_given
 def convolution(
-    x: Tensor, weight: Tensor, center: Tensor, stride: int, padding: int
+    x: Tensor, weight: Tensor, center: Tensor, statistics: bool, stride: int, padding: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Result and sums, as described in :func:`xception.kernels.convolution.convolution`."""
     wide = _wide(x.dtype)
     z = F.conv2d(x.to(wide), weight.to(wide), None, stride, padding).to(x.dtype)
     z = as_channels_last(z)
+    if not statistics:
+        return z, torch.empty_like(center), torch.empty_like(center)
     return z, *_sums(z, center)
 
 
-@without_autocast
+@as_given
 def combine(
     grad: Tensor, z: Tensor, center: Tensor, grad_sum: Tensor, grad_squares: Tensor
 ) -> Tensor:
@@ -185,7 +187,7 @@ def combine(
     return total.to(grad.dtype)
 
 
-@without_autocast
+@as_given
 def pool(
     z: Tensor,
     scale: Tensor,
@@ -209,7 +211,7 @@ def pool(
     return out, as_channels_last(selected.to(z.dtype)), as_channels_last(index.to(torch.int8))
 
 
-@without_autocast
+@as_given
 def pool_backward(
     grad: Tensor,
     selected: Tensor,

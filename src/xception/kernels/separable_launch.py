@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from xception.kernels import depthwise_launch, pointwise_launch, tuning
+from xception.kernels.compilation import start
 from xception.kernels.depthwise_launch import TAPS, channels_last_like, empty_tap
-from xception.kernels.dispatch import as_channels_last, images_of, rows_of, without_autocast
+from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
 
 # Depthwise and pointwise kernel one after the other.
 SPLIT: tuning.Config = {"SPLIT": 1}
@@ -43,7 +44,7 @@ def candidates(dtype: torch.dtype, outputs: int) -> list[tuning.Config]:
     ]
 
 
-@without_autocast
+@as_given
 def launch_forward(
     z: Tensor,
     scale: Tensor | None,
@@ -66,7 +67,7 @@ def launch_forward(
     outputs = pointwise_weight.shape[0]
     count = batch * height * width
     depthwise_weight = depthwise_weight.contiguous()
-    matrix = pointwise_weight.reshape(outputs, inputs)
+    matrix = pointwise_weight.reshape(outputs, inputs).contiguous()
 
     def split() -> Results:
         spatial, tapped = depthwise_launch.launch_forward(
@@ -85,7 +86,9 @@ def launch_forward(
         tapped = empty_tap(z, tap)
         programs = triton.cdiv(count, config["BLOCK_M"])
         partial = z.new_empty((programs if statistics else 0, 2, outputs), dtype=torch.float32)
-        separable_forward[(programs,)](
+        start(
+            separable_forward,
+            (programs,),
             rows_of(z),
             z if scale is None else scale,
             z if shift is None else shift,

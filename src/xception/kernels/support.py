@@ -1,5 +1,6 @@
 """Whether a model and its input can take the fused path, and the sentence that says why not."""
 
+import functools
 import logging
 from typing import Any, Literal
 
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from xception.errors import InputError
 from xception.kernels.dispatch import KERNEL_DTYPES, interpreting, triton_installed
 from xception.kernels.unit import compute_dtype
+
+# Inside an image the kernels count in 32 bits: up to 128 channels for every pixel of the image.
+MAXIMUM_PIXELS = 2**31 // 128
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -52,11 +56,26 @@ def why_not_fused(model: Any, images: Tensor) -> str | None:
         return f"the images are on {images.device.type}, the kernels run on CUDA GPUs"
     if not triton_installed():
         return "the package triton is not installed"
+    if images.is_cuda and not torch.compiler.is_compiling() and (reason := _unfit(images.device)):
+        return reason
     if compute_dtype(images) not in KERNEL_DTYPES:
         return f"there are no kernels for {compute_dtype(images)}"
     if not images.is_contiguous(memory_format=torch.channels_last):
         return "the images are not in torch.channels_last memory format"
+    if images.shape[2] * images.shape[3] >= MAXIMUM_PIXELS:
+        return f"the images have {MAXIMUM_PIXELS:,} pixels or more"
     return unsupported_structure(model)
+
+
+@functools.cache
+def _unfit(device: torch.device) -> str | None:
+    """Why the kernels are not for this GPU, or None."""
+    if torch.version.hip:
+        return "the kernels were made for NVIDIA's GPUs"
+    major, minor = torch.cuda.get_device_capability(device)
+    if (major, minor) < (8, 0):
+        return f"the GPU has compute capability {major}.{minor}, and Triton needs 8.0"
+    return None
 
 
 def unsupported_structure(model: Any) -> str | None:

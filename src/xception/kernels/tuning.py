@@ -15,12 +15,14 @@ import logging
 import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from xception.kernels import compilation
 from xception.kernels.dispatch import interpreting
 
 Config = dict[str, int]
@@ -76,10 +78,26 @@ def choose(
     name = f"{kernel}{json.dumps(key)}"
     if name not in _chosen:
         _read_cache()
-    if name not in _chosen or _chosen[name] not in candidates:
-        _chosen[name] = fastest(kernel, candidates, launch, _milliseconds)
-        _write_cache()
+    if _chosen.get(name) in candidates:
+        return _chosen[name]
+    if compilation.collecting():
+        _hand_over(candidates, launch)
+        return candidates[0]
+    start = time.perf_counter()
+    with compilation.side_by_side():
+        _hand_over(candidates, launch)
+    _chosen[name] = fastest(kernel, candidates, launch, _milliseconds)
+    _write_cache()
+    took = time.perf_counter() - start
+    _log.info("kernel %s: chose among %d in %.1f s", name, len(candidates), took)
     return _chosen[name]
+
+
+def _hand_over(candidates: Sequence[Config], launch: Callable[[Config], object]) -> None:
+    """Lets every candidate be compiled; one that fails will say so when it is timed."""
+    for config in candidates:
+        with contextlib.suppress(Exception):
+            launch(config)
 
 
 def fastest(
@@ -97,6 +115,7 @@ def fastest(
         milliseconds: Times a function.
 
     Raises:
+        torch.OutOfMemoryError: The GPU's memory is full.
         RuntimeError: If every candidate fails, with the last error as the cause.
 
     Example:
@@ -108,6 +127,8 @@ def fastest(
     for config in candidates:
         try:
             times.append(milliseconds(lambda config=config: launch(config)))  # type: ignore[misc]
+        except torch.OutOfMemoryError:  # of all candidates alike, and gone on the next run
+            raise
         except Exception as caught:  # out of shared memory or registers on this GPU
             if "illegal memory access" in str(caught):
                 raise

@@ -34,10 +34,10 @@ broken_interpreter = pytest.mark.skipif(
 )
 
 
-def run_checks(marks: str, **environment: str) -> None:
+def run_checks(marks: str, checks: Path = CHECKS, **environment: str) -> None:
     """Runs the checks in a new process; fails with its output."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks]
-    command += ["-o", "python_files=check_*.py", "-o", "python_functions=check_*", str(CHECKS)]
+    command += ["-o", "python_files=check_*.py", "-o", "python_functions=check_*", str(checks)]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, check=False
     )
@@ -57,6 +57,7 @@ def test_kernels_interpreted_slow():
 
 
 @pytest.mark.gpu
-def test_kernels_on_a_gpu():
-    # The same checks, compiled, with the pinned configurations and bfloat16 products too.
-    run_checks("slow or not slow", TRITON_INTERPRET="0")
+@pytest.mark.parametrize("checks", sorted(CHECKS.glob("check_*.py")), ids=lambda path: path.stem)
+def test_kernels_on_a_gpu(checks):
+    # The same checks, compiled, and bfloat16 products too.
+    run_checks("slow or not slow", checks, TRITON_INTERPRET="0")

@@ -56,9 +56,11 @@ def test_separable_passes_opcheck(tap):
     opcheck(_separable, (*tensors, torch.randn(6), True, tap, True, True))
 
 
-def test_convolution_passes_opcheck():
+@pytest.mark.parametrize("statistics", [False, True])
+def test_convolution_passes_opcheck(statistics):
     weight = torch.randn(6, 3, 3, 3, requires_grad=True)
-    opcheck(_convolution, (images(2, 3, 7, 5), weight, torch.randn(6), 2, 0))
+    center = torch.randn(6) if statistics else torch.empty(0)
+    opcheck(_convolution, (images(2, 3, 7, 5), weight, center, statistics, 2, 0))
 
 
 def test_references_pass_gradcheck():

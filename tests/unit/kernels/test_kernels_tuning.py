@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 
-from xception.kernels import tuning
+from xception.kernels import compilation, tuning
 
 CONFIGS = [{"B": 1}, {"B": 2}, {"B": 3}]
 
@@ -18,7 +19,8 @@ def timed(monkeypatch, tmp_path):
         return run()
 
     def launch(config):
-        calls.append(config["B"])
+        if not compilation.collecting():
+            calls.append(config["B"])
         return {1: 3.0, 2: 1.0, 3: 2.0}[config["B"]]
 
     monkeypatch.setenv("XCEPTION_KERNEL_CACHE", str(tmp_path))
@@ -93,9 +95,38 @@ def test_no_configuration_at_all_is_an_error(timed):
         tuning.choose("k", (4,), CONFIGS, launch)
 
 
-def test_environment_and_deterministic_mode_pin(monkeypatch):
-    import torch
+def test_a_full_memory_is_no_property_of_a_configuration(timed, tmp_path):
+    # Left out, the fastest would be passed over for good, as the choice is kept.
+    def launch(config):
+        if config["B"] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return float(config["B"])
 
+    with pytest.raises(torch.OutOfMemoryError):
+        tuning.choose("k", (4,), CONFIGS, launch)
+    assert not (tmp_path / "cache.json").exists()
+
+
+def test_all_candidates_are_compiled_before_the_first_is_timed(timed):
+    events = []
+
+    def launch(config):
+        events.append((config["B"], compilation.collecting()))
+        return float(config["B"])
+
+    tuning.choose("k", (4,), CONFIGS, launch)
+    assert events == [(b, compiled) for compiled in (True, False) for b in (1, 2, 3)]
+
+
+def test_while_kernels_are_collected_nothing_is_timed_or_chosen(timed):
+    launch, calls = timed
+    with compilation.side_by_side():
+        assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 1}
+    assert calls == []
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
+
+
+def test_environment_and_deterministic_mode_pin(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from xception.kernels import tuning
+from xception.kernels import compilation, tuning
 from xception.kernels.flow import fused_features
 from xception.models.xception import Xception
 
-# Blocks as large as the maps, as the interpreter's time goes into their number.
+# Blocks as large as the maps, as the interpreter's time goes into their number. Compiled, such
+# blocks take minutes: a GPU gets the first candidates.
 SLIDE = {"BLOCK_W": 32, "BLOCK_C": 32, "ROWS": 32, "IMAGES": 2, "STAGES": 2, "num_warps": 1}
 PIXELS = {"BLOCK_P": 256, "BLOCK_C": 32, "num_warps": 1}
 MATMUL = {"BLOCK_M": 256, "BLOCK_N": 32, "BLOCK_K": 32, "num_warps": 1, "num_stages": 1}
@@ -45,6 +46,10 @@ def small_model(**arguments):
     return model
 
 
+def pins_for(device):
+    return PINS if device == "cpu" else {}
+
+
 def train_step(features, model, images, grad):
     out = features(model, images)
     out.backward(grad)
@@ -65,8 +70,12 @@ def compare(arguments, device, checkpointing=False):
     )
     if checkpointing:
         fused.set_grad_checkpointing()
-    with tuning.pinned(PINS):
-        actual = train_step(fused_features, fused, images.to(device), grad.to(device))
+    images, grad = images.to(device), grad.to(device)
+    with tuning.pinned(pins_for(device)):
+        if device == "cuda":
+            with compilation.side_by_side():
+                train_step(fused_features, copy.deepcopy(fused), images, grad)
+        actual = train_step(fused_features, fused, images, grad)
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         # float32 against float64 over 14 layers with BatchNorm over as few as 8 values: 1e-3 of
@@ -103,7 +112,7 @@ def check_checkpointing_moves_running_statistics_once(device):
 def check_evaluation_equals_plain_modules(device):
     model = small_model().eval()
     images = torch.randn(1, 3, 22, 23)
-    with torch.no_grad(), tuning.pinned(PINS):
+    with torch.no_grad(), tuning.pinned(pins_for(device)):
         expected = copy.deepcopy(model).double().forward_features(images.double())
         actual = fused_features(model.to(device), images.to(device))
     torch.testing.assert_close(actual.cpu().double(), expected, rtol=0, atol=1e-4)

@@ -82,6 +82,30 @@ def check_bfloat16_equals_autograd(device):
     compare((2, 20, 5, 3), 33, torch.bfloat16, TRITON, device, tolerance=3.2e-2)
 
 
+def check_transposed_weights_and_expanded_gradients(device):
+    # Kernels read rows of numbers that lie side by side: what does not is copied first.
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 20, 3, 2), torch.randn(20, 33).t()[:, :, None, None]
+    center = torch.randn(33)
+
+    def loss(z, total, squares):  # every gradient is a single number, expanded
+        return z.sum() + total.sum() + 0.5 * squares.sum()
+
+    x64, weight64 = (tensor.double().requires_grad_() for tensor in (x, weight))
+    z = F.conv2d(x64, weight64)
+    centered = z - center.double().view(1, -1, 1, 1)
+    loss(z, centered, centered.square()).backward()
+    for pins in (TRITON, WITH_LIBRARY):
+        ours, matrix = (tensor.detach().to(device, copy=True) for tensor in (x, weight))
+        ours.requires_grad_(), matrix.requires_grad_()
+        assert not matrix.is_contiguous()
+        with tuning.pinned(pins):
+            loss(*pointwise(ours, matrix, center=center.to(device))).backward()
+        for actual, expected in ((ours.grad, x64.grad), (matrix.grad, weight64.grad)):
+            # float32 sums of a few dozen terms of up to about 30
+            torch.testing.assert_close(actual.cpu().double(), expected, rtol=0, atol=2e-3)
+
+
 def check_sums_do_not_cancel(device):
     # Mean 1000, deviation 0.1: the plain E[z²] - E[z]² in float32 has an error of about 0.06.
     rows = 1000 + 0.1 * torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
