@@ -29,7 +29,7 @@ thread, in turns, on the same files. FOLDER holds the JPEGs, at any depth; witho
 generated that cost as much to decode as ImageNet's. Then the loader around it: the index of
 1,281,167 files, the start of loader processes, and epoch after epoch."""
 
-LIBRARIES = ("pillow", "simplejpeg")
+DECODERS = ("pillow", "simplejpeg")
 _LEAST = [
     ("files", 1),
     ("batch_size", 2),
@@ -101,6 +101,7 @@ def _measure(
     from xception.benchmark.data_work import DataWork, prepare_pipeline
     from xception.benchmark.machine import measure_machine
     from xception.benchmark.race import run_race
+    from xception.training.environment import versions
 
     torch.set_num_threads(1)
     tell("measures the machine")
@@ -134,7 +135,7 @@ def _measure(
     assert first is not None
     found = conditions("data", arguments, options)
     found["images"] = "a folder's" if options.folder else "generated"
-    found["versions"] |= _versions()
+    found["versions"] |= versions(DECODERS)
     index, starts, epochs = None, [], []
     if options.workers:
         size, workers = options.image_size, options.workers
@@ -159,18 +160,6 @@ def _measure(
     both = {"xception:exact", "xception:fast"} <= {pipeline.name for pipeline in pipelines}
     difference = compare_pixels(first) if both else None
     return DataReport(first, machine, rows, difference, index, starts, epochs, found)
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _show(report: "DataReport") -> None:

@@ -62,7 +62,8 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError("which recipes? xception tune RECIPE…; `xception recipes` lists them")
 
     from xception.paper.search import SearchSpace
-    from xception.paper.tuning import plan_search, tune
+    from xception.paper.tuning import tune
+    from xception.paper.tuning_plan import plan_search
     from xception.training.interruption import RunInterrupted
 
     root = given.data_root

@@ -1,13 +1,36 @@
 """What can be wrong with the labels of a table or of shards, each told in one sentence."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from xception.data.targets import Ragged, SparseLabels, sorted_lists
 from xception.errors import InputError, nearest
 
+REQUIRED, OPTIONAL = ("image", "labels"), ("weights", "absent")  # columns of a table
+
 Where = Callable[[int], str]  # names a row of the table in a message
+
+
+def require_columns(path: Path, found: Sequence[str]) -> None:
+    """Raises where a table lacks a column, or where one is probably misspelt.
+
+    Raises:
+        InputError: It does.
+    """
+    for name in REQUIRED:
+        if name not in found:
+            raise InputError(
+                f"{path} lacks the column '{name}' (it has {', '.join(found) or 'none'}); "
+                "rename the one that holds "
+                + ("the images' paths" if name == "image" else "their labels")
+            )
+    for name in found:
+        if name not in (*REQUIRED, *OPTIONAL) and nearest(name, list(OPTIONAL)):
+            raise InputError(
+                f"{path} has a column '{name}'{nearest(name, list(OPTIONAL))}; rename it"
+            )
 
 
 class ClassIds:

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from xception.data.encoded_images import EncodedImages, ImageFiles
-from xception.data.label_checks import ClassIds, checked_labels
+from xception.data.label_checks import OPTIONAL, ClassIds, checked_labels, require_columns
+from xception.data.parquet_tables import read_parquet_table
 from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError, nearest
 
-REQUIRED, OPTIONAL = ("image", "labels"), ("weights", "absent")
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 SEPARATOR = "|"
 _LARGEST_CELL = 1 << 24  # bytes of a CSV cell; the csv module's own limit is 128 kB
@@ -65,8 +65,6 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> LabelTable:
     if not path.is_file():
         raise InputError(f"there is no label table {path}; check the path")
     if path.suffix == ".parquet":
-        from xception.data.parquet_tables import read_parquet_table
-
         images, present, weights, absent = read_parquet_table(path, class_names)
         first_row = 0
     else:
@@ -87,26 +85,6 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> LabelTable:
         where=lambda row: f"{path} row {row + first_row} ({images.describe(row)})",
     )
     return LabelTable(images, labels)
-
-
-def require_columns(path: Path, found: Sequence[str]) -> None:
-    """Raises where a table lacks a column, or where one is probably misspelt.
-
-    Raises:
-        InputError: It does.
-    """
-    for name in REQUIRED:
-        if name not in found:
-            raise InputError(
-                f"{path} lacks the column '{name}' (it has {', '.join(found) or 'none'}); "
-                "rename the one that holds "
-                + ("the images' paths" if name == "image" else "their labels")
-            )
-    for name in found:
-        if name not in (*REQUIRED, *OPTIONAL) and nearest(name, list(OPTIONAL)):
-            raise InputError(
-                f"{path} has a column '{name}'{nearest(name, list(OPTIONAL))}; rename it"
-            )
 
 
 class RowColumns:

@@ -13,8 +13,7 @@ from xception.data.encoded_images import (
     damaged_parquet,
     open_parquet,
 )
-from xception.data.label_checks import ClassIds
-from xception.data.label_tables import OPTIONAL, REQUIRED, require_columns
+from xception.data.label_checks import OPTIONAL, REQUIRED, ClassIds, require_columns
 from xception.data.targets import Ragged
 from xception.errors import InputError
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from xception.errors import InputError, RunFailedError
+from xception.export.build import build_engine, identity_of
 from xception.export.cache import stored_or_built
 from xception.export.engine import Engine, EngineFacts
 from xception.export.extras import is_installed, versions_of
-from xception.export.load import identity_of, load_engine
 from xception.export.processor import processor_name
 from xception.weights.files import LoadedModel
 
@@ -63,7 +63,7 @@ def choose_engine(loaded: LoadedModel, batch_size: int, threads: int) -> Engine:
     entry = stored_or_built(loaded.path, identity, measure)
     seconds: dict[str, float] = json.loads((entry / "seconds.json").read_text())
     best = min(seconds, key=lambda name: seconds[name])
-    engine = load_engine(loaded, best, batch_size=batch_size, threads=threads)
+    engine = build_engine(loaded, best, batch_size, threads)
     told = ", ".join(
         f"{name} {1000 * value / timed:.1f}"
         for name, value in sorted(seconds.items(), key=lambda item: item[1])
@@ -82,7 +82,7 @@ def _load_all(
     failure: Exception | None = None
     for name in names:
         try:
-            engines[name] = load_engine(loaded, name, batch_size=batch_size, threads=threads)
+            engines[name] = build_engine(loaded, name, batch_size, threads)
         except (InputError, RunFailedError) as error:
             failure = error
     if not engines and failure:

@@ -2,102 +2,16 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError, count_of
-from xception.paper.reproduce import normalized
-from xception.paper.search import KEYS, Asked, SearchSpace, Study
-from xception.paper.trials import Network, TrialResult, open_network, read_trials, run_trial
-from xception.training.run_directory import flatten, refuse_contradictions
-
-BUDGET_KEYS = (
-    "data.name",
-    "data.root",
-    "data.batch_size",
-    "data.tuning_fraction",
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.limit_train_batches",
-    "map.k",
-)
-"""Keys that must be the same in every recipe of a search: same images, same number of steps."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is to be done.
-
-    Attributes:
-        networks: The recipes.
-        trials: Of each.
-        space: What is tried.
-        output: The directory.
-    """
-
-    networks: list[Network]
-    trials: int
-    space: SearchSpace
-    output: Path
-
-    def study(self, network: Network) -> Study:
-        """The study of a recipe."""
-        return Study(self.output / "study.journal", network.name, self.space)
-
-
-def plan_search(
-    recipes: Sequence[str],
-    output: Path,
-    space: SearchSpace,
-    *,
-    trials: int,
-    tuning_fraction: float,
-    data_root: str | None = None,
-    overrides: Sequence[str] = (),
-) -> Search:
-    """Finds out what is to be done; changes nothing.
-
-    Args:
-        recipes: Names or files.
-        output: The directory.
-        space: What is tried.
-        trials: Of each recipe, the one with its own values included.
-        tuning_fraction: Share of the training images that becomes the validation images.
-        data_root: Where the data lie.
-        overrides: Further ``--dotted.key value`` words for every recipe.
-
-    Raises:
-        InputError: A wrong recipe or key, recipes with unequal budgets, data that are not there.
-    """
-    if trials < 1:
-        raise InputError(f"--trials {trials}: give 1 or more")
-    root = [f"--data.root={data_root}"] if data_root is not None else []
-    words = [
-        *(f"--data.tuning_fraction={tuning_fraction!r}", f"--seed={space.seed}"),
-        *("--trainer.enable_progress_bar=false", *root, *normalized(overrides)),
-    ]
-    networks = [open_network(recipe, words) for recipe in recipes]
-    twice = [name for name, count in Counter(n.name for n in networks).items() if count > 1]
-    if twice:
-        raise InputError(f"two recipes are called {twice[0]}; give each a name of its own")
-    _require_equal_budgets(networks)
-    return Search(networks, trials, space, output)
-
-
-def _require_equal_budgets(networks: Sequence[Network]) -> None:
-    first, *rest = networks
-    ours = flatten(first.recipe.keys)
-    for other in rest:
-        theirs = flatten(other.recipe.keys)
-        for key in BUDGET_KEYS:
-            if ours.get(key) != theirs.get(key):
-                raise InputError(
-                    f"{key} is {ours.get(key)} in {first.name} and {theirs.get(key)} in "
-                    f"{other.name}: the budgets are not equal; set it for both with --{key} VALUE"
-                )
+from xception.paper.search import KEYS, Asked, Study
+from xception.paper.trials import Network, TrialResult, read_trials, run_trial, trial_path
+from xception.paper.tuning_plan import Search
+from xception.paper.tuning_report import write_tuning_report
+from xception.training.run_directory import refuse_contradictions
 
 
 def tune(search: Search, say: Callable[[str], None] = print) -> bool:
@@ -118,8 +32,6 @@ def tune(search: Search, say: Callable[[str], None] = print) -> bool:
         RunInterrupted: The user stopped it; everything finished stays.
     """
     from filelock import FileLock
-
-    from xception.paper.tuning_report import write_tuning_report
 
     _claim(search)
     studies = {network.name: search.study(network) for network in search.networks}
@@ -172,8 +84,6 @@ def _next_trial(search: Search, studies: dict[str, Study]) -> tuple[Network, Ask
 
 def _try_lock(output: Path, network: Network, trial: Asked) -> Any:
     from filelock import FileLock, Timeout
-
-    from xception.paper.trials import trial_path
 
     path = trial_path(output, network.name, trial.number)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from xception.errors import count_of
 from xception.paper.drawing import save
 from xception.paper.search import KEYS
 from xception.paper.trials import Network, TrialResult, write_best_recipe
-from xception.paper.tuning import Search
+from xception.paper.tuning_plan import Search
 from xception.paper.tuning_plot import draw_search
 from xception.training.environment import hardware, versions
 

@@ -4,6 +4,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ import torch
 LIBRARIES = ("torch", "torchvision", "lightning", "torchcodec", "torchmetrics", "timm", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the libraries that decide its results."""
+def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
+    """Versions of Python, of this package and of libraries, as far as they are installed.
+
+    Args:
+        libraries: Names of their distributions; by default those that decide a run's results.
+    """
     from xception import __version__
 
     found = {"python": platform.python_version(), "xception": __version__}
-    for name in LIBRARIES:
+    for name in libraries:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -120,14 +120,14 @@ def test_auto_remembers_its_choice_for_batch_size_threads_and_processor(
 def test_auto_passes_over_an_engine_that_fails(tiny_xception, timed, monkeypatch):
     loaded = tiny_xception()
     timed(torch=1.0)
-    real = choice.load_engine
+    real = choice.build_engine
 
-    def load(loaded, name, **more):
+    def build(loaded, name, batch_size, threads):
         if name != "torch":
             raise RunFailedError(f"the model can't be converted for {name}")
-        return real(loaded, name, **more)
+        return real(loaded, name, batch_size, threads)
 
-    monkeypatch.setattr(choice, "load_engine", load)
+    monkeypatch.setattr(choice, "build_engine", build)
     assert choose_engine(loaded, 1, 1).facts.name == "torch"
 
 

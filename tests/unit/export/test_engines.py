@@ -11,7 +11,7 @@ import xception
 from xception import create_model
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, RunFailedError
-from xception.export import load, runtimes
+from xception.export import build, runtimes
 from xception.export.engine import FLOAT32_TOLERANCE, Engine
 from xception.export.load import load_engine
 from xception.weights.files import open_model, save_model
@@ -89,7 +89,7 @@ def test_the_compiled_engine_agrees_and_is_compiled_once(networks, monkeypatch):
     made = load_engine(loaded, "compile", batch_size=3)
     for count in (3, 1, 8):  # whole, filled up, in three parts
         assert difference(loaded, made, images_for(loaded, count)) < FLOAT32_TOLERANCE / 4
-    monkeypatch.setattr(load, "write_compiled", refuse)
+    monkeypatch.setattr(build, "write_compiled", refuse)
     again = load_engine(loaded, "compile", batch_size=3)
     assert torch.equal(again(images_for(loaded, 4)), made(images_for(loaded, 4)))
 
@@ -115,10 +115,10 @@ def test_a_conversion_is_kept_until_the_weights_change(lively, tmp_path, monkeyp
     images = images_for(loaded, 2)
     first = load_engine(path, engine)(images)
     name = {"onnxruntime": "write_onnx", "openvino": "to_openvino"}[engine]
-    convert = getattr(load, name)
-    monkeypatch.setattr(load, name, refuse)
+    convert = getattr(build, name)
+    monkeypatch.setattr(build, name, refuse)
     assert torch.equal(load_engine(path, engine)(images), first)
-    monkeypatch.setattr(load, name, convert)
+    monkeypatch.setattr(build, name, convert)
     changed = save(1)  # the same path
     made = load_engine(path, engine)
     assert difference(changed, made, images) < FLOAT32_TOLERANCE / 4
@@ -129,12 +129,12 @@ def test_another_version_of_a_library_converts_anew(tiny_xception, monkeypatch):
     require("onnxruntime")
     loaded = tiny_xception()
     before = load_engine(loaded, "onnxruntime").facts.record["entry"]
-    versions = load.versions_of
+    versions = build.versions_of
 
     def newer(*names):
         return versions(*names) | {"onnx": "99.0"}
 
-    monkeypatch.setattr(load, "versions_of", newer)
+    monkeypatch.setattr(build, "versions_of", newer)
     after = load_engine(loaded, "onnxruntime").facts.record
     assert after["entry"] != before
     assert after["identity"]["versions"]["onnx"] == "99.0"
@@ -143,17 +143,17 @@ def test_another_version_of_a_library_converts_anew(tiny_xception, monkeypatch):
 def test_a_conversion_that_computes_something_else_is_refused(tiny_xception, monkeypatch):
     require("onnxruntime")
     loaded = tiny_xception()
-    fold = load.fold_batch_norms
+    fold = build.fold_batch_norms
 
     def wrongly(model):
         folded = fold(model)
         next(m for m in folded.modules() if isinstance(m, torch.nn.Conv2d)).bias.add_(0.05)
         return folded
 
-    monkeypatch.setattr(load, "fold_batch_norms", wrongly)
+    monkeypatch.setattr(build, "fold_batch_norms", wrongly)
     with pytest.raises(RunFailedError, match=r"onnxruntime computes something else .*another --en"):
         load_engine(loaded, "onnxruntime")
-    monkeypatch.setattr(load, "fold_batch_norms", fold)  # and nothing of it was kept
+    monkeypatch.setattr(build, "fold_batch_norms", fold)  # and nothing of it was kept
     made = load_engine(loaded, "onnxruntime")
     assert difference(loaded, made, images_for(loaded, 2)) < FLOAT32_TOLERANCE / 4
 
@@ -165,7 +165,7 @@ def test_a_model_that_a_converter_refuses_is_one_sentence(small_xception, monkey
         raise KeyError("aten::strange\nmore")
 
     path = tmp_path / "other.safetensors"
-    monkeypatch.setattr(load, "write_onnx", fail)
+    monkeypatch.setattr(build, "write_onnx", fail)
     with pytest.raises(RunFailedError) as caught:
         load_engine(replace(small_xception, path=path), "onnxruntime")
     assert "can't be converted for onnxruntime" in str(caught.value)

@@ -1,0 +1,196 @@
+"""One engine for a model: converted once, the conversion kept beside the weights, and run."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from xception.errors import InputError, RunFailedError, count_of
+from xception.export.agreement import CHECKED, require_agreement, require_likeness
+from xception.export.cache import newest_entry, read_record, stored_or_built, weights_digest
+from xception.export.calibration import Calibration
+from xception.export.conversion import to_openvino, write_compiled, write_onnx, write_openvino
+from xception.export.engine import Engine, EngineFacts, Run
+from xception.export.extras import require_library, versions_of
+from xception.export.folding import fold_batch_norms
+from xception.export.processor import cpu_flags
+from xception.export.quantisation import quantise, weight_bits
+from xception.export.runtimes import (
+    run_compiled,
+    run_onnxruntime,
+    run_openvino,
+    run_torch,
+    threads_of_torch,
+)
+from xception.weights.files import LoadedModel
+
+FORMAT = 1  # goes up when this code converts differently
+_LIBRARIES = {
+    "compile": ["torch"],
+    "onnxruntime": ["torch", "onnx", "onnxscript"],
+    "openvino": ["torch", "openvino"],
+    "openvino-int8": ["torch", "openvino", "nncf"],
+}
+
+Result = TypeVar("Result")
+GivenCalibration = Calibration | Callable[[], Calibration] | None
+
+
+def build_engine(
+    loaded: LoadedModel,
+    engine: str,
+    batch_size: int,
+    threads: int,
+    calibration: GivenCalibration = None,
+) -> Engine:
+    """Makes a model run by one engine; converts it, unless a stored conversion serves.
+
+    Args:
+        loaded: The model.
+        engine: Any but "auto".
+        batch_size: Images that one call will have.
+        threads: How many.
+        calibration: See `xception.export.load.load_engine`.
+
+    Raises:
+        InputError: A library that is not installed, or int8 without calibration images.
+        RunFailedError: The model can't be converted, or the result computes something else.
+    """
+    size = loaded.preprocessing.size
+    if engine == "torch":
+        run = run_torch(fold_batch_norms(loaded.model), threads)
+        return Engine(run, loaded.model, size, EngineFacts(engine, threads))
+    if engine == "compile":
+        entry = _stored(loaded, engine, _compile(loaded, batch_size, threads), batch_size, threads)
+        run = run_compiled(entry, batch_size, threads)
+    elif engine == "onnxruntime":
+        require_library("onnxruntime")
+        entry = _stored(loaded, engine, _convert_onnx(loaded))
+        run = run_onnxruntime(entry, threads)
+    elif engine == "openvino":
+        require_library("openvino")
+        entry = _stored(loaded, engine, _convert_openvino(loaded))
+        run = run_openvino(entry, threads, batch_size)
+    else:
+        entry = _stored_int8(loaded, calibration)
+        run = run_openvino(entry, threads, batch_size)
+    record = read_record(entry) or {}
+    facts = EngineFacts(engine, threads, _note(record), record | {"entry": str(entry)})
+    return Engine(run, loaded.model, size, facts)
+
+
+def identity_of(loaded: LoadedModel, engine: str, **more: Any) -> dict[str, Any]:
+    """All that decides a conversion."""
+    return {
+        "engine": engine,
+        "format": FORMAT,
+        "weights": weights_digest(loaded.model),
+        "size": loaded.preprocessing.size,
+        "versions": versions_of(*_LIBRARIES.get(engine, [])),
+    } | more
+
+
+def _stored(loaded: LoadedModel, engine: str, build: Callable[[Path], Run], *made_for: int) -> Path:
+    identity = identity_of(loaded, engine, made_for=list(made_for))
+    if engine == "compile":
+        flags = " ".join(sorted(cpu_flags()))
+        identity["processor"] = hashlib.sha256(flags.encode()).hexdigest()[:16]
+
+    def build_and_check(folder: Path) -> Mapping[str, Any]:
+        run = _converting(engine, lambda: build(folder))
+        return {"difference": require_agreement(loaded, run, engine)}
+
+    return stored_or_built(loaded.path, identity, build_and_check)
+
+
+def _compile(loaded: LoadedModel, batch_size: int, threads: int) -> Callable[[Path], Run]:
+    def build(folder: Path) -> Run:
+        with threads_of_torch(threads):
+            folded = fold_batch_norms(loaded.model)
+            write_compiled(folded, loaded.preprocessing.size, batch_size, folder)
+        return run_compiled(folder, batch_size, threads)
+
+    return build
+
+
+def _convert_onnx(loaded: LoadedModel) -> Callable[[Path], Run]:
+    def build(folder: Path) -> Run:
+        write_onnx(fold_batch_norms(loaded.model), loaded.preprocessing.size, folder)
+        return run_onnxruntime(folder, torch.get_num_threads())
+
+    return build
+
+
+def _convert_openvino(loaded: LoadedModel) -> Callable[[Path], Run]:
+    def build(folder: Path) -> Run:
+        model = to_openvino(fold_batch_norms(loaded.model), loaded.preprocessing.size)
+        write_openvino(model, folder)
+        return run_openvino(folder, torch.get_num_threads(), CHECKED)
+
+    return build
+
+
+def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
+    """The quantised model: of these calibration images, or the one used last."""
+    for library in ("openvino", "nncf"):
+        require_library(library)
+    bits = weight_bits()
+    preprocessing = loaded.preprocessing
+    common = identity_of(loaded, "openvino-int8", bits=bits, preprocessing=preprocessing.to_dict())
+    if not isinstance(calibration, Calibration):
+        stored = newest_entry(loaded.path, common)
+        if stored is not None:
+            return stored
+        if calibration is None:
+            raise InputError(
+                "openvino-int8 learns the ranges of activations from images like those that will "
+                "be classified: give --calibration, a folder or a recipe"
+            )
+        calibration = calibration()
+    images = calibration
+
+    def build(entry: Path) -> Mapping[str, Any]:
+        def convert() -> Run:
+            model = to_openvino(fold_batch_norms(loaded.model), preprocessing.size)
+            write_openvino(quantise(model, images, preprocessing, bits), entry)
+            return run_openvino(entry, torch.get_num_threads(), batch_size=1)
+
+        run = _converting("openvino-int8", convert)
+        return {
+            "calibration_origin": images.origin,
+            "calibration_images": len(images.crops),
+            "calibration_difference": require_likeness(loaded, run, images),
+        }
+
+    return stored_or_built(loaded.path, common | {"calibration": images.digest}, build)
+
+
+def _converting(engine: str, convert: Callable[[], Result]) -> Result:
+    try:
+        return convert()
+    except (InputError, RunFailedError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the converters raise whatever they like
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RunFailedError(
+            f"the model can't be converted for {engine} ({first}); take another --engine"
+        ) from error
+
+
+def _note(record: Mapping[str, Any]) -> str:
+    if "calibration_origin" not in record:
+        return ""
+    images = count_of(record["calibration_images"], "image")
+    said = f"8-bit, calibrated with {images} of {record['calibration_origin']}"
+    if "accuracy" not in record:
+        return (
+            f"{said}; its loss of accuracy is not measured yet: "
+            "xception evaluate MODEL DATA --engine openvino-int8"
+        )
+    found = record["accuracy"]
+    return (
+        f"{said}; {found['figure']} on {count_of(found['images'], 'image')} of {found['data']}: "
+        f"{found['found']:.4f}, float32 {found['float32']:.4f}"
+    )
