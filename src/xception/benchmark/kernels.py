@@ -2,11 +2,13 @@
 
     xception benchmark kernels
 
-prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md (``--output``);
-``--json`` keeps all figures, ``--plot`` a picture.
-bfloat16, channels_last, 299x299; kernels and training at batch 256, inference at batch 1 and 256.
-Contenders are interleaved; medians over the rounds. The first run also tunes the kernels and
-compiles the networks, which takes longer than the timing; both are cached.
+prints the tables and writes them to benchmarks/results/kernels-<gpu>-<date>.md (``--output``), and
+all figures to a file beside it that ends with .json (``--json``); ``--plot`` draws a picture. Both
+files are written after every row. A run that is stopped loses the row in work, and the same command
+goes on with what is missing; ``--only``, ``--match`` and ``--minutes`` make runs short.
+bfloat16, channels_last, 299x299; kernels and training at batch 256, inference at batch 256 and 1.
+Contenders of a run are interleaved; medians over the rounds. The first run also tunes the kernels
+and compiles the networks, which takes longer than the timing; both are cached.
 
 ``--smoke`` runs every line on the CPU at tiny sizes, where the plain references stand in for the
 kernels: a test of this script, whose figures mean nothing.
@@ -14,27 +16,28 @@ kernels: a test of this script, whose figures mean nothing.
 
 import argparse
 import datetime
-import json
+import importlib.metadata
+import logging
 import re
 import shlex
-from collections import defaultdict
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from xception.benchmark.kernels_cases import cases
+from xception.benchmark.kernels_check import check
 from xception.benchmark.kernels_device import Machine
-from xception.benchmark.kernels_models import logits_error
+from xception.benchmark.kernels_parts import time_inference, time_kernels, time_training
 from xception.benchmark.kernels_plot import draw
-from xception.benchmark.kernels_tables import (
-    PAPER_RATIO,
-    inference_table,
-    kernel_table,
-    training_table,
-)
+from xception.benchmark.kernels_record import Record, replace
+from xception.benchmark.kernels_tables import PAPER_RATIO, report
 from xception.benchmark.report import require_folder, require_picture
 from xception.errors import InputError, RunFailedError
+from xception.kernels.tuning import source_digest
+
+PARTS = ("training", "inference", "kernels")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -53,57 +56,55 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         default="default,max-autotune-no-cudagraphs",
         help="modes of torch.compile beside eager, separated by commas",
     )
+    parser.add_argument("--only", help=f"some of {','.join(PARTS)}, separated by commas")
     parser.add_argument(
-        "--only", choices=["kernels", "training", "inference"], help="one part instead of all three"
+        "--match", help="only rows whose table or name contains this; several are separated by ;"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="begins no row after that; the next run goes on"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="measure what is already in the file, too"
     )
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("--json", type=Path, help="file to write all figures to")
+    parser.add_argument("--json", type=Path, help="the file of all figures; by default in --output")
     parser.add_argument("--plot", type=Path, help="picture to write: .svg, .png or .pdf")
     parser.add_argument("--smoke", action="store_true", help="tiny, on the CPU: tests the script")
     try:
         chosen, unknown = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise InputError(f"{error}; see {parser.prog} --help") from None
+    for part in (chosen.only or "").split(",") if chosen.only else []:
+        if part not in PARTS:
+            raise InputError(f"--only {chosen.only}: there is no part {part!r}; {', '.join(PARTS)}")
     if unknown:
         raise InputError(f"there is no option {unknown[0]}; see {parser.prog} --help")
     return chosen
 
 
-def check(machine: Machine) -> list[str]:
-    """Holds kernels and network against float32; raises if one is wrong. Returns table lines."""
-    worst: dict[str, float] = defaultdict(float)
-    for case in cases(2, machine.device, torch.bfloat16, machine.scale):
-        worst[case.kernel] = max(worst[case.kernel], case.relative_error())
-    fused, plain = logits_error(machine.width, machine.image_size, machine.device)
-    lines = ["| what | largest error, of the largest value | allowed |", "| --- | --- | --- |"]
-    lines += [f"| {kernel} | {error:.1e} | 3e-02 |" for kernel, error in worst.items()]
-    allowed = max(2 * plain, 0.02)
-    lines.append(f"| logits, fused bfloat16 (plain: {plain:.1e}) | {fused:.1e} | {allowed:.0e} |")
-    wrong = [kernel for kernel, error in worst.items() if not error < 0.03]
-    if wrong or not fused < allowed:
-        print("\n".join(lines))
-        raise RunFailedError(f"wrong results, nothing is timed: {', '.join(wrong) or 'logits'}")
-    return lines
-
-
-def _header(machine: Machine, command: str) -> list[str]:
-    import timm
-
-    versions = f"torch {torch.__version__}, timm {timm.__version__}"
+def _heading(machine: Machine, command: str) -> dict[str, Any]:
+    versions = [f"{name} {_version(name)}" for name in ("torch", "timm")]
     if machine.cuda:
-        import triton
+        versions += [f"triton {_version('triton')}", f"CUDA {torch.version.cuda}"]
+        versions.append(f"cuDNN {torch.backends.cudnn.version()}")
+    return {
+        "device": machine.name,
+        "batch": machine.batch,
+        "sources": source_digest(),
+        "command": command,
+        "date": str(datetime.date.today()),
+        "versions": ", ".join(versions),
+        "bytes_per_second": machine.gb_per_ms * 1e12,
+        "flop_per_second": machine.teraflop_per_ms * 1e15,
+        "paper_ratio": PAPER_RATIO,
+    }
 
-        versions += f", triton {triton.__version__}, CUDA {torch.version.cuda}, "
-        versions += f"cuDNN {torch.backends.cudnn.version()}"
-    return [
-        f"# Fused kernels on {machine.name}",
-        "",
-        f"`{command}`, {datetime.date.today()}, {versions}.",
-        "",
-        f"Measured here: copy {machine.gb_per_ms * 1000:.0f} GB/s (read and written), bfloat16 "
-        f"product of 8192x8192 matrices {machine.teraflop_per_ms * 1000:.0f} TFLOP/s. A floor is "
-        "the time to move each tensor once, or to multiply, at these rates.",
-    ]
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def main(words: Sequence[str]) -> int:
@@ -114,7 +115,7 @@ def main(words: Sequence[str]) -> int:
 
     Raises:
         InputError: There is no GPU, or an unknown option.
-        RunFailedError: A kernel computes something wrong.
+        RunFailedError: A kernel computes something wrong; the others' figures stand.
     """
     arguments = parse(words)
     if not arguments.smoke and not torch.cuda.is_available():
@@ -126,31 +127,40 @@ def main(words: Sequence[str]) -> int:
     if arguments.json:
         require_folder("--json", arguments.json)
     torch.backends.cudnn.benchmark = True
+    logging.getLogger("xception.kernels.tuning").addHandler(logging.StreamHandler(sys.stdout))
+    logging.getLogger("xception.kernels.tuning").setLevel(logging.INFO)
     machine = Machine(arguments)
-    lines = _header(machine, shlex.join(["xception", "benchmark", "kernels", *words]))
-    lines += ["", "## Checks", "", *check(machine)]
-    if arguments.only in (None, "kernels"):
-        lines += ["", f"## Kernels, batch {machine.batch}", "", *kernel_table(machine)]
-    if arguments.only in (None, "training"):
-        lines += ["", f"## Training, batch {machine.batch}", "", *training_table(machine)]
-    if arguments.only in (None, "inference"):
-        for batch in (1, machine.batch):
-            lines += ["", f"## Inference, batch {batch}", "", *inference_table(machine, batch)]
-    print("\n".join(lines))
-    arguments.output.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", machine.name.lower()).strip("-")
     path = arguments.output / f"kernels-{name}-{datetime.date.today()}.md"
-    path.write_text("\n".join(lines) + "\n")
-    if arguments.json:
-        found = {
-            "device": machine.name,
-            "bytes_per_second": machine.gb_per_ms * 1e12,
-            "flop_per_second": machine.teraflop_per_ms * 1e15,
-            "paper_ratio": PAPER_RATIO,
-            **machine.figures,
-        }
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    record = Record(
+        arguments.json or path.with_suffix(".json"),
+        _heading(machine, shlex.join(["xception", "benchmark", "kernels", *words])),
+        render=lambda figures: replace(path, report(figures)),
+        again=arguments.again,
+        minutes=arguments.minutes,
+        wanted=[word for word in (arguments.match or "").split(";") if word],
+    )
+    record.say(f"{machine.name}: copy {machine.gb_per_ms * 1000:.0f} GB/s")
+    parts = arguments.only.split(",") if arguments.only else PARTS
+    verdict = check(machine, record)
+    for part in PARTS:
+        if part not in parts:
+            continue
+        if part == "training":
+            time_training(machine, record, verdict)
+        elif part == "inference":
+            for batch in (machine.batch, 1):
+                time_inference(machine, record, batch, verdict)
+        else:
+            time_kernels(machine, record)
+    print(f"\n{report(record.figures)}")
     if arguments.plot:
-        draw(machine.figures, machine.name, arguments.plot)
-    print(f"\nwritten to {path}")
+        draw(record.figures, machine.name, arguments.plot)
+    if record.left_out:
+        print("no time was left for (the same command goes on with them):")
+        print("\n".join(record.left_out))
+    print(f"written to {path}")
+    if verdict:
+        raise RunFailedError(f"{verdict}; the fused network was not timed")
     return 0

@@ -1,141 +1,127 @@
-"""The kernel benchmark's tables: every kernel, training, inference."""
+"""The kernel benchmark's tables in Markdown, from the figures in its record."""
 
 import math
-from collections.abc import Callable
+import statistics
+from typing import Any
 
-import torch
-
-from xception.benchmark.kernels_cases import cases
-from xception.benchmark.kernels_device import Machine
-from xception.benchmark.kernels_models import (
-    NAMES,
-    build,
-    contenders,
-    inference_step,
-    training_step,
-)
-from xception.benchmark.kernels_timing import Contender, median_milliseconds, time_interleaved
+from xception.benchmark.kernels_models import NAMES
 
 PAPER_RATIO = 28 / 31  # steps per second, Xception over Inception V3 (table 3)
+Row = dict[str, Any]
 
 
-def kernel_table(machine: Machine) -> list[str]:
-    """Times every kernel at every size, beside the same work in plain eager PyTorch."""
+def report(figures: dict[str, Any]) -> str:
+    """The whole result file.
+
+    Args:
+        figures: Those of a ``Record``.
+    """
     lines = [
-        "| kernel | size | a step | ms | GB/s | of copy | TFLOP/s | of peak | floor | plain ms |",
+        f"# Fused kernels on {figures['device']}",
+        "",
+        f"`{figures['command']}`, {figures['date']}, {figures['versions']}.",
+        "",
+        f"Measured here: copy {figures['bytes_per_second'] / 1e9:.0f} GB/s (read and written), "
+        "bfloat16 product of 8192x8192 matrices "
+        f"{figures['flop_per_second'] / 1e12:.0f} TFLOP/s. A floor is the time to move each tensor "
+        "once, or to multiply, at these rates.",
+    ]
+    for table, rows in figures.items():
+        if not isinstance(rows, list) or not rows:
+            continue
+        lines += ["", f"## {table[0].upper()}{table[1:]}", ""]
+        if table == "checks":
+            lines += _checks(rows)
+        elif table.startswith("kernels"):
+            lines += _kernels(rows)
+        else:
+            lines += _networks(rows)
+    return "\n".join(lines) + "\n"
+
+
+def _checks(rows: list[Row]) -> list[str]:
+    lines = ["| what | largest error, of the largest value | allowed |", "| --- | --- | --- |"]
+    return lines + [
+        f"| {row['name']} | {row['error']:.1e} | {row['allowed']:.0e} |" for row in rows
+    ]
+
+
+def _kernels(rows: list[Row]) -> list[str]:
+    lines = [
+        "| kernel, size | a step | ms | GB/s | of copy | TFLOP/s | of peak | floor | plain ms "
+        "| error |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    totals = {"ms": 0.0, "floor": 0.0, "plain": 0.0}
-    repeats = 1 if machine.smoke else 20
-    for case in cases(machine.batch, machine.device, torch.bfloat16, machine.scale):
-        times = [
-            median_milliseconds(case.runner(function), repeats=repeats, cuda=machine.cuda)
-            for function in (case.fused, case.plain)
-        ]
-        floor = max(case.gigabytes / machine.gb_per_ms, case.teraflop / machine.teraflop_per_ms)
-        bandwidth, rate = case.gigabytes / times[0], case.teraflop / times[0]  # per millisecond
+    for row in rows:
+        if row["failure"]:
+            lines.append(f"| {row['name']} | {row['a_step']} | {row['failure']} |" + " |" * 7)
+            continue
         lines.append(
-            f"| {case.kernel} | {case.size} | {case.count} | {times[0]:.3f} "
-            f"| {bandwidth * 1000:.0f} | {bandwidth / machine.gb_per_ms:.0%} "
-            f"| {rate * 1000:.0f} | {rate / machine.teraflop_per_ms:.0%} "
-            f"| {floor:.3f} | {times[1]:.3f} |"
+            f"| {row['name']} | {row['a_step']} | {row['milliseconds']:.3f} "
+            f"| {row['gigabytes_per_second']:.0f} | {row['of_copy']:.0%} "
+            f"| {row['teraflop_per_second']:.0f} | {row['of_matrix']:.0%} "
+            f"| {row['floor_milliseconds']:.3f} | {_number(row['plain_milliseconds'], 3)} "
+            f"| {row['error']:.0e} |"
         )
-        machine.figures.setdefault("kernels", []).append(
-            {
-                "kernel": case.kernel,
-                "size": case.size,
-                "a_step": case.count,
-                "milliseconds": times[0],
-                "plain_milliseconds": times[1],
-                "floor_milliseconds": floor,
-                "of_copy": bandwidth / machine.gb_per_ms,
-                "of_matrix": rate / machine.teraflop_per_ms,
-            }
-        )
-        if case.summed:
-            totals["ms"] += case.count * times[0]
-            totals["floor"] += case.count * floor
-            totals["plain"] += case.count * times[1]
-    lines += [
+    summed = [row for row in rows if row["summed"] and not row["failure"]]
+    ours, floor, plain = (
+        sum(row["a_step"] * (row[name] or math.nan) for row in summed)
+        for name in ("milliseconds", "floor_milliseconds", "plain_milliseconds")
+    )
+    missing = sum(1 for row in rows if row["summed"] and row["failure"])
+    return [
+        *lines,
         "",
-        f"Kernels of a training step, each as often as it runs: {totals['ms']:.1f} ms; floor "
-        f"{totals['floor']:.1f} ms; plain eager {totals['plain']:.1f} ms. (Depthwise and pointwise "
-        "as two kernels; stem, shortcuts and head are not in it.)",
+        f"These kernels as often as a training step runs them: {ours:.1f} ms; floor {floor:.1f} "
+        f"ms; plain eager {_number(plain, 1)} ms. (Depthwise and pointwise as two kernels; stem, "
+        "shortcuts and head are not in it" + (f"; {missing} failed.)" if missing else ".)"),
     ]
-    return lines
 
 
-def network_table(machine: Machine, runs: list[Contender], batch: int, work: str) -> list[str]:
-    """Times contenders interleaved and compares the best of each network."""
-    time_interleaved(runs, rounds=machine.rounds, steps=machine.steps, cuda=machine.cuda)
+def _networks(rows: list[Row]) -> list[str]:
     lines = [
-        "| network | ms | fastest-slowest round | images/s | peak GiB |",
-        "| --- | --- | --- | --- | --- |",
+        "| network | ms | fastest-slowest round | rounds | images/s | peak GiB | speed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for run in runs:
-        speed = batch * 1000 / run.median
+    for row in rows:
+        times = row["milliseconds"]
+        if row["failure"] or not times:
+            lines.append(f"| {row['name']} | {row['failure']} |" + " |" * 5)
+            continue
         lines.append(
-            f"| {run.name} | {run.median:.2f} | {run.spread} | {speed:.0f} | {run.peak_gib:.1f} |"
+            f"| {row['name']} | {statistics.median(times):.2f} | {min(times):.2f}-{max(times):.2f} "
+            f"| {len(times)} | {row['images_per_second']:.0f} | {_number(row['peak_gib'], 1)} "
+            f"| {_number(_speed(row), 2)} |"
         )
-    machine.figures[f"{work}, batch {batch}"] = [
-        {
-            "network": run.name,
-            "milliseconds": run.milliseconds,
-            "images_per_second": batch * 1000 / run.median if run.milliseconds else None,
-            "peak_gib": None if math.isnan(run.peak_gib) else run.peak_gib,
-            "failure": run.failure,
-        }
-        for run in runs
-    ]
     best = {
-        name: min(
-            (run.median for run in runs if run.name.startswith(name) and run.milliseconds),
-            default=float("nan"),
+        name: max(
+            (_speed(row) for row in rows if row["name"].startswith(name) and not row["failure"]),
+            default=math.nan,
         )
         for name in NAMES
     }
-    eager = {run.name: run.median for run in runs}.get("timm inception_v3, eager", float("nan"))
+    eager = next((_speed(r) for r in rows if r["name"] == "timm inception_v3, eager"), math.nan)
     fused = best["ours, fused"]
     return [
         *lines,
         "",
-        "Fused, at its best, over the others at theirs: "
-        f"{best['timm legacy_xception'] / fused:.2f} times timm's legacy_xception (target 1.7), "
-        f"{best['timm inception_v3'] / fused:.2f} times Inception V3 (as near to 1 as can be), "
-        f"{eager / fused:.2f} times eager Inception V3 (target 1.0), "
-        f"{best['ours, plain'] / fused:.2f} times our plain layers. "
+        "Speed is that over our plain layers in eager mode, timed in the same rounds. Fused, at "
+        "its best, over the others at theirs: "
+        f"{fused / best['timm legacy_xception']:.2f} times timm's legacy_xception (target "
+        "1.7), "
+        f"{fused / best['timm inception_v3']:.2f} times Inception V3 (as near to 1 as can be), "
+        f"{fused / eager:.2f} times eager Inception V3 (target 1.0), "
+        f"{fused / best['ours, plain']:.2f} times our plain layers (nan: not measured). "
         f"The paper's training ratio to Inception V3 was {PAPER_RATIO:.2f}.",
     ]
 
 
-def training_table(machine: Machine) -> list[str]:
-    """Training steps of all networks, eager and compiled."""
-    images = _images(machine, machine.batch)
-    labels = torch.randint(1000, (machine.batch,), device=machine.device)
-
-    def make(name: str, mode: str) -> Callable[[], object]:
-        model = build(name, machine.width).to(machine.device)
-        model.to(memory_format=torch.channels_last)
-        return training_step(model, images, labels, mode)
-
-    return network_table(
-        machine, contenders(make, machine.compile_modes), machine.batch, "training"
-    )
+def _speed(row: Row) -> float:
+    """Over the anchor of the same run, so that the rows of several runs can be compared."""
+    if row["failure"] or not row["milliseconds"] or not row["anchor_milliseconds"]:
+        return math.nan
+    return float(row["anchor_milliseconds"] / statistics.median(row["milliseconds"]))
 
 
-def inference_table(machine: Machine, batch: int) -> list[str]:
-    """Inference of all networks; small batches as CUDA graphs, so that Python's time is out."""
-    images = _images(machine, batch)
-
-    def make(name: str, mode: str) -> Callable[[], object]:
-        model = build(name, machine.width).to(machine.device)
-        model.to(memory_format=torch.channels_last)
-        return inference_step(model, images, mode, graph=machine.cuda and batch <= 8)
-
-    return network_table(machine, contenders(make, machine.compile_modes), batch, "inference")
-
-
-def _images(machine: Machine, batch: int) -> torch.Tensor:
-    size = machine.image_size
-    images = torch.rand(batch, 3, size, size, device=machine.device) * 2 - 1
-    return images.to(memory_format=torch.channels_last)
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 _chosen: dict[str, Config] = {}
 _read_files: set[Path] = set()
 _pins: list[Mapping[str, Config]] = []
+_times = 1  # see as_if_larger
 
 
 @contextlib.contextmanager
@@ -150,7 +151,27 @@ def power_of_two(count: int) -> int:
         >>> power_of_two(5), power_of_two(8)
         (8, 8)
     """
-    return 1 << max(count - 1, 0).bit_length()
+    return (1 << max(count - 1, 0).bit_length()) * _times
+
+
+@contextlib.contextmanager
+def as_if_larger(times: int) -> Iterator[None]:
+    """Takes the configurations that were chosen for a larger batch, to check them on a small one.
+
+    Args:
+        times: How many times as large; a power of two.
+
+    Example:
+        >>> with as_if_larger(16):
+        ...     power_of_two(8)
+        128
+    """
+    global _times
+    before, _times = _times, times
+    try:
+        yield
+    finally:
+        _times = before
 
 
 def forget() -> None:
@@ -167,9 +188,20 @@ def cache_file() -> Path:
     directory = Path(folder) if folder else Path.home() / ".cache" / "xception" / "kernels"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no gpu"
     digest = hashlib.sha256(f"{gpu} {torch.__version__} {triton.__version__}".encode())
-    for source in sorted(Path(__file__).parent.glob("*_triton.py")):
-        digest.update(source.read_bytes())
+    digest.update(source_digest("*_triton.py").encode())
     return directory / f"{digest.hexdigest()[:16]}.json"
+
+
+def source_digest(pattern: str = "*.py") -> str:
+    """Short hash of the kernels' source files.
+
+    Args:
+        pattern: Of the names of the files of this folder.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob(pattern)):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _may_time() -> bool:

@@ -126,6 +126,20 @@ def test_while_kernels_are_collected_nothing_is_timed_or_chosen(timed):
     assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
 
 
+def test_a_small_batch_can_take_the_choice_of_a_large_one(timed):
+    launch, calls = timed
+
+    def run(images):
+        return tuning.choose("k", (tuning.power_of_two(images * 9),), CONFIGS, launch)
+
+    assert run(256) == {"B": 2}
+    with tuning.as_if_larger(16):
+        assert run(16) == {"B": 2}
+    assert calls == [1, 2, 3]  # not timed again
+    run(16)
+    assert calls == [1, 2, 3] * 2
+
+
 def test_environment_and_deterministic_mode_pin(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
