@@ -64,6 +64,15 @@ def tiny_xception(stored_model):
 
 
 @pytest.fixture(scope="session")
+def converted(tiny_xception):
+    """A network whose conversions are made once, by whichever test needs one first.
+
+    A conversion takes seconds; tests that change its weights or its record copy the folder.
+    """
+    return tiny_xception(fc_units=(16,))
+
+
+@pytest.fixture(scope="session")
 def photographs(tmp_path_factory):
     """Twelve smooth pictures of several sizes, and a file that is none."""
     folder = tmp_path_factory.mktemp("photographs")

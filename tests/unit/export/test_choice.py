@@ -74,12 +74,6 @@ def timed(monkeypatch):
     return set_timings
 
 
-@pytest.fixture(scope="module")
-def converted(tiny_xception):
-    """One network for all choices: its conversions are made once."""
-    return tiny_xception()
-
-
 @pytest.mark.parametrize("fastest", ["torch", "onnxruntime", "openvino"])
 def test_auto_takes_the_fastest(converted, timed, fastest):
     for library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
@@ -131,9 +125,9 @@ def test_auto_passes_over_an_engine_that_fails(tiny_xception, timed, monkeypatch
     assert choose_engine(loaded, 1, 1).facts.name == "torch"
 
 
-def test_auto_really_times_the_engines(small_xception):
+def test_auto_really_times_the_engines(converted):
     began = time.perf_counter()
-    made = choose_engine(small_xception, 1, 1)
+    made = choose_engine(converted, 1, 1)
     seconds = made.facts.record["seconds"]
     assert made.facts.name == min(seconds, key=seconds.get)
     assert all(0 < value < time.perf_counter() - began for value in seconds.values())
