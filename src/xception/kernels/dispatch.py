@@ -17,11 +17,12 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_TRITON_INSTALLED = importlib.util.find_spec("triton") is not None  # asked once: compilers trace it
 
 
 def triton_installed() -> bool:
     """Whether the package triton can be imported (it has no wheels for macOS)."""
-    return importlib.util.find_spec("triton") is not None
+    return _TRITON_INSTALLED
 
 
 def interpreting() -> bool:

@@ -47,6 +47,8 @@ def resources(kernel, signature, constants, folder, num_warps=4, num_stages=3):
         target=GPUTarget("cuda", 90, 32),
         options={"num_warps": num_warps, "num_stages": num_stages},
     )
+    narrow = [name for name in names if name in LARGE and not wide(compiled.asm["ttir"], name)]
+    assert not narrow, f"these tensors have more values than 32-bit offsets reach: {narrow}"
     binary = folder / "kernel.cubin"
     binary.write_bytes(compiled.asm["cubin"])
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -57,6 +59,29 @@ def resources(kernel, signature, constants, folder, num_warps=4, num_stages=3):
     spills = re.findall(r"\b(?:STL|LDL)\b", code)
     assert compiled.metadata.shared <= 227 * 1024, "more shared memory than an SM of Hopper has"
     return int(found[1]), int(found[2]), len(spills), code
+
+
+# Tensors of a value for every pixel and channel: at batch 256 up to 0.7 billion, but batches grow.
+LARGE = {"x_ptr", "z_ptr", "out_ptr", "residual_ptr", "spatial_ptr", "grad_out_ptr", "grad_z_ptr"}
+LARGE |= {"grad_residual_ptr", "joined_ptr", "grad_ptr", "selected_ptr", "index_ptr", "tap_ptr"}
+LARGE |= {"shortcut_ptr", "grad_shortcut_ptr", "grad_tap_ptr"}
+
+
+def wide(code, pointer):
+    """Whether an unused pointer, or one that a 64-bit offset is added to somewhere on its way."""
+    reached, used, found = {f"%{pointer}"}, False, False
+    for line in code.split(") attributes {noinline", 1)[-1].splitlines():
+        result, _, operation = line.strip().partition(" = ")
+        words = set(re.findall(r"%[\w#]+", operation or line))
+        if not words & reached or line.lstrip().startswith("tt.func"):
+            continue
+        used = True
+        first = re.findall(r"%[\w#]+", operation)[:1]
+        if re.match(r"tt\.(addptr|splat|broadcast)", operation) and first and first[0] in reached:
+            reached.add(result)
+        if operation.startswith("tt.addptr"):
+            found |= bool(re.search(r", (tensor<\S*x)?i64>? loc\(", operation))
+    return found or not used
 
 
 def run(*command):

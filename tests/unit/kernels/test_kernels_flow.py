@@ -114,6 +114,20 @@ def test_compiles_without_graph_breaks(checkpointing):
     assert_same(train_step(compiled, fused, images, grad), expected, tolerance=1e-3)
 
 
+def test_the_decision_for_the_kernels_can_be_traced(monkeypatch):
+    # As for images on a GPU: every question is asked, none breaks the graph.
+    model = small_model().eval()
+    images = torch.randn(1, 3, 21, 21).to(memory_format=torch.channels_last)
+    monkeypatch.setattr(support, "interpreting", lambda: True)
+    torch._dynamo.reset()
+
+    def decide(images):
+        return images + 1 if support.takes_fused_path(model, images, "auto") else images
+
+    compiled = torch.compile(decide, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(images), images + 1)
+
+
 def test_autocast_computes_in_its_type():
     model = small_model().eval()
     images = torch.randn(2, 3, 21, 21)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from xception.kernels import compilation, tuning
+from xception.kernels import compilation, support, tuning
 from xception.kernels.flow import fused_features
 from xception.models.xception import Xception
 
@@ -73,6 +73,27 @@ def test_loss_curves_are_equal_on_a_gpu(compiled):
         max(abs(a - b) for a, b in zip(run, reference, strict=True)) for run in (expected, actual)
     ]
     assert strays[1] < 2 * strays[0] + 0.05, (reference, expected, actual)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("training", [False, True])
+def test_auto_takes_the_kernels_on_a_gpu_compiled_too(training):
+    torch.manual_seed(0)
+    plain = Xception(num_classes=10, width=0.25, numerics="timm").double().cuda().train(training)
+    model = Xception(num_classes=10, width=0.25, numerics="timm", fused="auto").cuda()
+    model.load_state_dict(plain.state_dict())
+    model.to(memory_format=torch.channels_last).train(training)
+    images = torch.randn(4, 3, 107, 107, device="cuda").to(memory_format=torch.channels_last)
+    assert support.why_not_fused(model, images) is None
+    with tuning.pinned(), torch.no_grad():
+        with compilation.side_by_side():
+            fused_features(copy.deepcopy(model), images)
+        expected = plain(images.double())
+        compiled = torch.compile(copy.deepcopy(model), fullgraph=True)
+        for network in (model, compiled):
+            # float32 against float64 through 36 layers: 1e-3 of the largest logit
+            error = (network(images).double() - expected).abs().max()
+            assert error < 1e-3 * expected.abs().max()
 
 
 @pytest.mark.gpu
