@@ -107,7 +107,7 @@ def on_ray(
     """Updates per second, and the median seconds of a pull and of a push."""
     new_server = ray.remote(num_cpus=0)(ServerProcess)
     new_worker = ray.remote(num_cpus=0)(Pusher)
-    servers = [new_server.remote(server_arguments(size // shards, i)) for i in range(shards)]
+    servers = [new_server.remote(server_arguments(size // shards, i), True) for i in range(shards)]
     pushers = [new_worker.remote(servers, precision) for _ in range(workers)]
     ray.get([pusher.work.remote(i, 0.01) for i, pusher in enumerate(pushers)])  # all are there
     start = time.perf_counter()

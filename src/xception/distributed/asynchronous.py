@@ -44,6 +44,7 @@ class AsynchronousRun:
         log_every_steps: Updates between two rows of ``metrics.csv``.
         is_evaluated: Whether the averaged weights are evaluated after so many updates.
         loggers: They get the rows of ``metrics.csv`` too.
+        keep_memory: Whether memory that a server's process frees stays with it.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class AsynchronousRun:
         log_every_steps: int,
         is_evaluated: Callable[[int], bool],
         loggers: Sequence[Logger] = (),
+        keep_memory: bool = True,
     ) -> None:
         keys.check()
-        self.run, self.keys = run, keys
+        self.run, self.keys, self.keep_memory = run, keys, keep_memory
         self.is_evaluated = is_evaluated
         self.layout = Layout(run.classifier.model, run.classifier.groups, keys.shards)
         self._initial = self.layout.cut_values(self.layout.read())

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import move_data_to_device
 
 from xception.data.batches import Batch, TrainingBatches
 from xception.data.module import ImageData
+from xception.distributed.finite import is_finite
 from xception.distributed.layout import Layout
 from xception.distributed.ledger import Lease
 from xception.distributed.shard import PRECISIONS, Pulled, Push
@@ -89,7 +90,7 @@ class GradientWorker:
         loss.backward()
         gradient = self.layout.gradient().to(self.precision)
         after = self.layout.read()
-        finite = all(bool(tensor.isfinite().all()) for tensor in (loss, gradient, after.statistics))
+        finite = all(map(is_finite, (loss, gradient, after.statistics)))
         counted = after.counters - before.counters
         parts = zip(
             *map(self.layout.cut, (gradient, before.statistics, after.statistics, counted)),

@@ -24,6 +24,7 @@ from xception.distributed.ledger import Lease
 from xception.distributed.ray_calls import gone
 from xception.distributed.shard import ParameterShard, Pulled, Push, Verdict
 from xception.training.classifier import Classifier
+from xception.training.memory import keep_freed_memory
 
 Build = Callable[[], tuple[Classifier, TrainingBatches]]
 Servers = Sequence[Any]  # Ray's handles
@@ -77,10 +78,14 @@ class ServerProcess(_Process):
 
     Args:
         arguments: Of `ParameterShard`.
+        keep_memory: Whether memory that it frees stays with it: a copy for a pull is as large as
+            the slice, and the system would have to clear it page by page for the next one.
     """
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
+    def __init__(self, arguments: dict[str, Any], keep_memory: bool) -> None:
         super().__init__()
+        if keep_memory:
+            keep_freed_memory()
         self.shard = ParameterShard(**arguments)
 
     def pull(self) -> Pulled:

@@ -21,6 +21,7 @@ class Served(Protocol):
     """What of a run its servers and workers have to know."""
 
     keys: AsynchronousKeys
+    keep_memory: bool
 
     def server_arguments(self, index: int) -> dict[str, Any]:
         """Arguments of the server's `ParameterShard`."""
@@ -125,7 +126,9 @@ class RayServers:
     def _start(self, index: int) -> None:
         options = self._placement.server(index)
         arguments = self._run.server_arguments(index)
-        process = self._ray.remote(**options)(ServerProcess).remote(arguments)
+        process = self._ray.remote(**options)(ServerProcess).remote(
+            arguments, self._run.keep_memory
+        )
         self.handles[index] = process
         self._starts[index] = process.place.remote()
         self.ends[index] = process.watch.options(concurrency_group="watch").remote()

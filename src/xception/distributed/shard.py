@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from xception.distributed.finite import is_finite
 from xception.distributed.layout import ShardPlan, Values
 from xception.distributed.numbers import NumberSet
 from xception.training.optimizers import set_learning_rate
@@ -165,7 +166,7 @@ class ParameterShard:
         if any(t.shape != (size,) or t.dtype not in types for t, size, types in expected):
             return Verdict.WRONG_SHAPE
         given = (push.gradient, push.before, push.after)
-        if not all(bool(tensor.isfinite().all()) for tensor in given):
+        if not all(map(is_finite, given)):
             return Verdict.NOT_FINITE
         return Verdict.APPLIED
 

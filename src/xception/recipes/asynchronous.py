@@ -28,6 +28,7 @@ from xception.training.checkpoints import newest_checkpoint
 from xception.training.classifier import Classifier
 from xception.training.fit import Finished, Run
 from xception.training.interruption import RunInterrupted
+from xception.training.memory import keep_freed_memory
 from xception.training.run_directory import RunDirectory
 
 _READ_KEYS = {
@@ -71,6 +72,7 @@ def train_asynchronously(
     """
     keys = AsynchronousKeys(**recipe.group("asynchronous"))
     _refuse_what_is_not_followed(recipe, launched)
+    keep_memory = _keep_memory(recipe)
     loggers = []
     if recipe.keys["trainer"]["logger"] is not False:
         place = run.directory.path
@@ -81,6 +83,7 @@ def train_asynchronously(
         log_every_steps=recipe.keys["trainer"]["log_every_n_steps"] or 50,
         is_evaluated=evaluation_steps(recipe.group("trainer"), run.data.steps_per_epoch),
         loggers=loggers,
+        keep_memory=keep_memory,
     )
     execute = _simulated if keys.engine == "simulator" else partial(_on_ray, recipe)
 
@@ -114,9 +117,21 @@ def train_asynchronously(
 
 def build_worker(recipe: Recipe) -> tuple[Classifier, TrainingBatches]:
     """The classifier and the training batches of a recipe: what a worker's process needs."""
+    _keep_memory(recipe)
     data = build_data(recipe)
     classifier = build_classifier(recipe, data, build_model(recipe, data))
     return classifier, training_batches(data)
+
+
+def _keep_memory(recipe: Recipe) -> bool:
+    """Keeps what this process frees, if the recipe says so; says whether it does.
+
+    With a GPU too: what is pulled and pushed is in the process's own memory.
+    """
+    keeps = bool(recipe.keys["training"]["keep_memory"])
+    if keeps:
+        keep_freed_memory()
+    return keeps
 
 
 def _simulated(run: AsynchronousRun, begin: Callable[[], bool]) -> Values:

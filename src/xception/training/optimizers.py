@@ -51,9 +51,9 @@ def rmsprop(
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"optimizer.momentum must be in [0, 1), not {momentum}")
-    from timm.optim.rmsprop_tf import RMSpropTF
+    from xception.training.rmsprop import BlockwiseRMSprop
 
-    return RMSpropTF(groups, lr=learning_rate, alpha=decay, eps=eps, momentum=momentum)
+    return BlockwiseRMSprop(groups, lr=learning_rate, alpha=decay, eps=eps, momentum=momentum)
 
 
 def adamw(

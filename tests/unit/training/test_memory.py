@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from xception.recipes import run
+from xception.distributed import ray_processes
+from xception.recipes import asynchronous, run
 from xception.recipes.load import load_recipe
 from xception.training import memory
 
@@ -101,3 +102,36 @@ def test_a_run_on_the_cpu_keeps_its_memory_unless_told_otherwise(monkeypatch, tm
     with pytest.raises(ReachedError):
         run.run_recipe(recipe, tmp_path / "run")
     assert devices == ([torch.device("cpu")] if kept else [])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_asynchronous_run_tells_its_workers_and_servers_the_same(monkeypatch, tmp_path, kept):
+    calls = []
+    monkeypatch.setattr(asynchronous, "keep_freed_memory", lambda: calls.append(1) or True)
+    runs = []
+
+    def stop(run, begin):
+        runs.append(run)
+        raise ReachedError
+
+    monkeypatch.setattr(asynchronous, "_simulated", stop)
+    given = [] if kept else ["--training.keep_memory", "false"]
+    keys = ["--asynchronous.workers", "2", "--asynchronous.engine", "simulator"]
+    recipe = load_recipe("digits-xception", [*keys, *given])
+    with pytest.raises(ReachedError):
+        run.run_recipe(recipe, tmp_path / "run")
+    assert len(calls) == kept  # of the driver
+    assert runs[0].keep_memory is kept  # which the servers are made with
+    asynchronous.build_worker(recipe)
+    assert len(calls) == 2 * kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_server_keeps_its_memory_if_it_is_told_to(monkeypatch, kept):
+    pytest.importorskip("ray")
+    calls = []
+    monkeypatch.setattr(ray_processes, "keep_freed_memory", lambda: calls.append(1))
+    monkeypatch.setattr(ray_processes.ray_tensors, "register", lambda ray: None)
+    monkeypatch.setattr(ray_processes, "ParameterShard", lambda **arguments: arguments)
+    assert ray_processes.ServerProcess({"plan": 3}, kept).shard == {"plan": 3}
+    assert len(calls) == kept
