@@ -1,8 +1,10 @@
 import io
+import json
 
 import numpy as np
 import pytest
 import torch
+from labelled_pictures import CLASSES, COUNT, LABELS
 from PIL import Image
 
 from xception import create_model
@@ -56,3 +58,34 @@ def pictures(tmp_path):
     (folder / "text.jpg").write_text("no image")
     (folder / "zero.jpg").touch()
     return folder
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Eleven noisy pictures, a JPEG among them, in a label table with weights."""
+    folder = tmp_path / "table"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    rows = []
+    for i in range(COUNT):
+        name = f"{i}.jpg" if i == 4 else f"{i}.png"
+        Image.fromarray(generator.integers(0, 256, (20 + i, 24, 3), dtype=np.uint8)).save(
+            folder / name
+        )
+        rows.append({"image": name, "labels": LABELS[i], "weights": [1.0 + i] * len(LABELS[i])})
+    (folder / "classes.txt").write_text("\n".join(CLASSES))
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def pack(command, table, tmp_path):
+    """Packs the table's pictures, four to a shard; returns the folder of shards."""
+
+    def packed(*more, target="shards", code=0):
+        words = ["data", "pack", table / "train.jsonl", tmp_path / target, "--from", "table"]
+        found = command(*words, "--images-per-shard", 4, "--workers", 1, *more)
+        assert found[0] == code, found
+        return tmp_path / target
+
+    return packed

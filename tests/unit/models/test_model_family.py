@@ -6,31 +6,13 @@ import json
 
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
+from small_networks import LARGE, NAMES, OURS, build, on_meta
 
 from xception.errors import InputError
 from xception.models.inception_v3 import InceptionV3
 from xception.models.registry import create_model, list_models, model_class
 from xception.models.separable_vgg import SeparableVGG
-
-SMALL = {
-    "inception_v3": {"width": 0.125},
-    "separable_vgg": {"width": 0.05},
-    "xception": {"width": 0.125, "middle_flow_repeats": 2},
-}
-OURS = sorted(SMALL)
-NAMES = [*OURS, "resnet50", "vgg16"]
-LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "vgg16")]
-
-
-def build(name, **arguments):
-    return create_model(name, **(SMALL.get(name, {}) | {"num_classes": 5} | arguments))
-
-
-def on_meta(name, **arguments):
-    with torch.device("meta"):
-        return create_model(name, **arguments)
 
 
 def test_list_models_names_the_family():
@@ -117,18 +99,6 @@ def test_reset_classifier(name):
         on_meta(name, features_only=True).reset_classifier(2)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("output_stride", [32, 16, 8])
-def test_feature_maps_have_their_strides(name, output_stride):
-    model = on_meta(name, features_only=True, output_stride=output_stride)
-    maps = model(torch.empty(1, 3, 256, 256, device="meta"))
-    assert model.feature_strides == [min(s, output_stride) for s in (2, 4, 8, 16, 32)]
-    assert [m.shape[1] for m in maps] == model.feature_channels
-    for m, stride in zip(maps, model.feature_strides, strict=True):
-        # VALID convolutions lose a border of up to ten cells at stride 8
-        assert 256 / stride - 10 <= m.shape[2] <= 256 / stride
-
-
 @pytest.mark.parametrize("name", OURS)
 def test_feature_maps_end_with_forward_features(name):
     model = build(name).eval()
@@ -141,72 +111,6 @@ def test_feature_maps_end_with_forward_features(name):
         assert torch.equal(features(x)[-1], last)
         assert all(m.min() >= 0 for m in features(x))  # after a ReLU
         torch.testing.assert_close(model.head(last), model(x))
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("xception", {"numerics": "timm"}),
-        ("xception", {"numerics": "keras"}),
-        ("inception_v3", {"variant": "standard", "numerics": "keras"}),
-        ("inception_v3", {"variant": "standard", "numerics": "timm"}),
-        ("inception_v3", {"variant": "paper"}),
-        ("separable_vgg", {}),
-        pytest.param("resnet50", {}, marks=pytest.mark.slow),
-        pytest.param("vgg16", {}, marks=pytest.mark.slow),
-    ],
-)
-@pytest.mark.parametrize("output_stride", [16, 8])
-def test_dilated_network_agrees_with_the_strided_one_on_its_grid(name, arguments, output_stride):
-    """Dilation computes the same network at more places: every second or fourth is as before.
-
-    71 pixels (Xception) have odd maps throughout, where the strided pool and convolution take the
-    same places; 107 and 97 are such sizes for the others.
-    """
-    strided = build(name, **arguments).double().eval()
-    dilated = build(name, output_stride=output_stride, **arguments).double().eval()
-    state = strided.state_dict()
-    for key, value in state.items():  # nothing neutral
-        if key.endswith("running_mean"):
-            value.normal_(std=0.1)
-    dilated.load_state_dict(state)
-    size = {"xception": 71, "inception_v3": 107}.get(name, 97)
-    x = torch.randn(1, 3, size, size, dtype=torch.float64)
-    step = 32 // output_stride
-    with torch.no_grad():
-        expected, dense = strided.forward_features(x), dilated.forward_features(x)
-    torch.testing.assert_close(dense[..., ::step, ::step], expected, rtol=1e-9, atol=1e-12)
-    assert dense.shape[2] > expected.shape[2]
-
-
-@pytest.mark.parametrize("name", [*OURS, *LARGE])
-def test_checkpointing_changes_memory_only(name):
-    torch.manual_seed(0)
-    plain = build(name).train()
-    if name == "xception":
-        plain = build(name, drop_path=0.5, dropout=0.3).train()
-    saving = copy.deepcopy(plain)
-    saving.set_grad_checkpointing()
-    x, labels = torch.randn(2, 3, 80, 80), torch.tensor([1, 2])
-    kept = {}
-    for key, model in (("plain", plain), ("saving", saving)):
-        torch.manual_seed(1)  # dropout and stochastic depth
-        total = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, total=total: total.append(t.numel()) or t, lambda t: t
-        ):
-            loss = F.cross_entropy(model(x), labels)
-        kept[key] = sum(total)
-        loss.backward()
-    assert kept["saving"] < 0.9 * kept["plain"]
-    for (key, own), other in zip(
-        saving.state_dict().items(), plain.state_dict().values(), strict=True
-    ):
-        assert torch.equal(own, other), key  # running statistics were updated once, not twice
-    for own, other in zip(saving.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(own.grad, other.grad)
-    batches = [v for k, v in saving.state_dict().items() if k.endswith("num_batches_tracked")]
-    assert all(int(v) == 1 for v in batches)
 
 
 @pytest.mark.parametrize("name", ["xception", LARGE[0]])
@@ -268,35 +172,3 @@ def test_unknown_models_and_arguments_are_told():
     with pytest.raises(InputError, match=r"variant='papers' is not possible.*mean 'paper'"):
         create_model("inception_v3", variant="papers")
     assert model_class("inception_v3") is InceptionV3
-
-
-@pytest.mark.slow
-def test_compiled_checkpointing_updates_statistics_once():
-    torch.manual_seed(0)
-    plain = build("xception").train()
-    saving = copy.deepcopy(plain)
-    saving.set_grad_checkpointing()
-    compiled = torch.compile(saving, backend="aot_eager", fullgraph=True)
-    x = torch.randn(2, 3, 80, 80)
-    plain(x).sum().backward()
-    compiled(x).sum().backward()
-    for (key, own), other in zip(
-        saving.state_dict().items(), plain.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(own, other, msg=key)
-
-
-@pytest.mark.parametrize("numerics", ["keras", "timm"])
-@pytest.mark.parametrize("size", [71, 90, 96, 129])
-@pytest.mark.parametrize("output_stride", [16, 8])
-def test_dilated_xception_agrees_at_even_sizes_too(numerics, size, output_stride):
-    """TF-SAME pads even maps on one side only: the dilated pool must do so on its grid."""
-    small = {"num_classes": 2, "width": 0.125, "middle_flow_repeats": 1, "numerics": numerics}
-    strided = create_model("xception", **small).double().eval()
-    dilated = create_model("xception", output_stride=output_stride, **small).double().eval()
-    dilated.load_state_dict(strided.state_dict())
-    x = torch.randn(1, 3, size, size, dtype=torch.float64)
-    step = 32 // output_stride
-    with torch.no_grad():
-        expected, dense = strided.forward_features(x), dilated.forward_features(x)
-    torch.testing.assert_close(dense[..., ::step, ::step], expected, rtol=1e-9, atol=1e-12)
