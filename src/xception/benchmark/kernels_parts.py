@@ -167,6 +167,7 @@ def _time_networks(
     lacking = {label for label in labels if record.lacks(table, label)}
     if not lacking:
         return
+    torch._dynamo.reset()  # it would give up on a function that it has compiled eight times
     runs: list[Contender] = []
     verdict: str | None = None
     prepared = False

@@ -50,7 +50,8 @@ def why_not_fused(model: Any, images: Tensor) -> str | None:
         model: An ``Xception``.
         images: Its input (N, C, H, W).
     """
-    if torch.jit._trace.is_tracing() or torch.compiler.is_exporting():
+    # torch.compiler.is_exporting() asks this flag; but compiled by torch 2.11 it always says yes.
+    if torch.jit._trace.is_tracing() or torch.compiler._is_exporting_flag:
         return "the model is being exported"
     if not (images.is_cuda or interpreting()):
         return f"the images are on {images.device.type}, the kernels run on CUDA GPUs"

@@ -128,6 +128,16 @@ def test_the_decision_for_the_kernels_can_be_traced(monkeypatch):
     assert torch.equal(compiled(images), images + 1)
 
 
+def test_an_exported_model_has_plain_layers(monkeypatch):
+    monkeypatch.setattr(support, "interpreting", lambda: True)  # as for images on a GPU
+    model = small_model(middle_flow_repeats=0, fused="auto").eval()
+    images = torch.randn(1, 3, 21, 21).to(memory_format=torch.channels_last)
+    assert support.why_not_fused(model, images) is None
+    graph = str(torch.export.export(model, (images,)).graph)
+    assert "conv2d" in graph
+    assert "xception." not in graph
+
+
 def test_autocast_computes_in_its_type():
     model = small_model().eval()
     images = torch.randn(2, 3, 21, 21)
