@@ -27,6 +27,14 @@ from xception.kernels.dispatch import interpreting
 
 Config = dict[str, int]
 
+# Errors after which a process can use its GPU no more: nothing can be timed against them.
+STICKY = (
+    "illegal memory access",
+    "misaligned address",
+    "unspecified launch failure",
+    "device-side assert",
+)
+
 _log = logging.getLogger(__name__)
 _chosen: dict[str, Config] = {}
 _read_files: set[Path] = set()
@@ -131,7 +139,7 @@ def fastest(
         except torch.OutOfMemoryError:  # of all candidates alike, and gone on the next run
             raise
         except Exception as caught:  # out of shared memory or registers on this GPU
-            if "illegal memory access" in str(caught):
+            if any(words in str(caught) for words in STICKY):
                 raise
             error = caught
             times.append(math.inf)

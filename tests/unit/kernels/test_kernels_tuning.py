@@ -87,6 +87,17 @@ def test_a_configuration_that_fails_is_left_out(timed):
     assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 1}
 
 
+@pytest.mark.parametrize("words", tuning.STICKY)
+def test_an_error_that_ends_the_gpu_is_not_taken_for_a_slow_configuration(timed, words):
+    def launch(config):
+        if config["B"] == 2:
+            raise RuntimeError(f"Triton Error [CUDA]: an {words} was encountered")
+        return float(config["B"])
+
+    with pytest.raises(RuntimeError, match=words):
+        tuning.choose("k", (4,), CONFIGS, launch)
+
+
 def test_no_configuration_at_all_is_an_error(timed):
     def launch(config):
         raise RuntimeError("out of resource: shared memory")
