@@ -61,8 +61,19 @@ def test_sign_flip_equals_scipy():
 def test_sign_flip_limits():
     assert sign_flip_p([0.0, 0.0, 0.0]) == 1.0
     assert sign_flip_p([1.0]) == 1.0
-    with pytest.raises(InputError, match="1 to 20"):
-        sign_flip_p([1.0] * 21)
+    with pytest.raises(InputError, match="no differences"):
+        sign_flip_p([])
+
+
+def test_sign_flip_of_many_pairs_draws_patterns():
+    # all alike: only the two patterns of one sign are as extreme, of 2^21; none is drawn
+    assert sign_flip_p([1.0] * 21) == 1 / 100_001
+    # 20 zeros change nothing, but make the list too long to enumerate: that of the rest is exact
+    rest = [0.3, -0.1, 0.7, 0.2, 0.45, -0.05, 0.31]
+    exact = sign_flip_p(rest)
+    error = (exact * (1 - exact) / 100_000) ** 0.5
+    assert sign_flip_p([*rest, *[0.0] * 20]) == pytest.approx(exact, abs=4 * error)  # 4 sigma
+    assert compare_paired([1.0, 2.0] * 12, [1.0, 1.0] * 12).sign_flip_p < 0.05
 
 
 def test_paired_comparison_equals_scipy():
