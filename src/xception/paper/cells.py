@@ -131,15 +131,10 @@ def run_cells(cells: Sequence[Cell], extra: Sequence[str] = ()) -> Iterator[tupl
 
 def run_cell(cell: Cell, recipe: Recipe) -> Outcome:
     """Trains one cell, from its last checkpoint if it has one."""
-    from filelock import FileLock, Timeout
-
     from xception.recipes.run import run_recipe
 
-    cell.path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cell.path.parent / f".{cell.path.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = _try_lock(cell)
+    if lock is None:
         return "running elsewhere"
     try:
         if cell.state == "finished":
@@ -156,51 +151,22 @@ def run_cell(cell: Cell, recipe: Recipe) -> Outcome:
         lock.release()
 
 
-def write_manifest(output: Path, content: dict[str, Any]) -> Path:
-    """Writes ``manifest.json``: what was asked of a reproduction, for the report.
-
-    Raises:
-        InputError: The directory holds the reproduction of another scale.
-    """
-    path = output / "manifest.json"
-    if path.exists():
-        before = read_manifest(output)
-        begun = any(output.glob("cells/*/seed-*"))
-        for key in ("scale", "overrides", "data") if begun else ("scale",):
-            if before.get(key) != content.get(key):
-                raise InputError(
-                    f"{output} holds a reproduction with {key} {before.get(key)!r}, not "
-                    f"{content.get(key)!r}; name another directory with --output"
-                )
-    elif output.exists() and not output.is_dir():
-        raise InputError(f"{output} is a file; name a directory with --output")
-    elif output.is_dir() and any(output.iterdir()):
-        raise InputError(
-            f"{output} is not empty and holds no reproduction; name another directory with --output"
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / ".manifest.json.partial"
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
-    return path
+def is_running(cell: Cell) -> bool:
+    """Whether a process trains the cell right now."""
+    lock = _try_lock(cell)
+    if lock is not None:
+        lock.release()
+    return lock is None
 
 
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """The content of ``manifest.json``.
+def _try_lock(cell: Cell) -> Any:
+    """The cell's lock; None if another process has it."""
+    from filelock import FileLock, Timeout
 
-    Raises:
-        InputError: The directory holds no reproduction, or the file is damaged.
-    """
-    path = directory / "manifest.json"
-    if not path.is_file():
-        raise InputError(
-            f"{directory} holds no reproduction (no manifest.json); make one with `xception "
-            f"reproduce --output {directory}`"
-        )
+    cell.path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cell.path.parent / f".{cell.path.name}.lock")
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it and reproduce again") from None
-    if not isinstance(content, dict) or "scale" not in content:
-        raise InputError(f"{path} is no manifest of a reproduction")
-    return content
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock

@@ -1,5 +1,6 @@
 """What cells cost on a cluster: GPU hours and money, by arithmetic that is printed with them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def cost(
     Raises:
         InputError: A negative price.
     """
-    if dollars_per_gpu_hour < 0:
+    if not 0 <= dollars_per_gpu_hour < math.inf:
         raise InputError(f"the price of a GPU hour is {dollars_per_gpu_hour}; give 0 or more")
     if scale.gpus == 0:
         return None

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError
-from xception.paper.cells import Cell, plan_cells, run_cells, write_manifest
+from xception.paper.cells import Cell, is_running, plan_cells, run_cells
 from xception.paper.items import Item, choose_items
+from xception.paper.manifest import write_manifest
 from xception.paper.scale import Scale
 from xception.paper.scales import find_scale
 
@@ -122,34 +123,60 @@ def reproduce(made: Plan, say: Callable[[str], None] = print) -> bool:
         InputError: Wrong data, or a directory of something else.
         RunInterrupted: The user stopped it; everything finished stays.
     """
+    from filelock import FileLock
+
     from xception.paper.report import write_paper_report
-    from xception.paper.spectrum_speed import measure_spectrum_speed, spectrum_speed_path
-    from xception.paper.speed import measure_speed, speed_path, write_speed
 
     if made.scale.name == "jft" and not any(w.startswith("--data.root=") for w in made.words):
         raise InputError("scale jft needs data.root: name the folder of images with --data-root")
     write_manifest(made.output, _manifest(made))
-    failed = False
+    failed, elsewhere = False, []
     for number, (cell, outcome) in enumerate(run_cells(made.cells, made.words), 1):
         failed |= outcome == "failed"
+        elsewhere += [cell] if outcome == "running elsewhere" else []
         reason = f": {cell.failure}" if outcome == "failed" else ""
         say(f"[{number}/{len(made.cells)}] {cell.name}: {outcome}{reason}")
-    if any(item.kind == "speed" for item in made.items) and not speed_path(made.output).exists():
-        say("table 3: measuring the speed of both networks in turns")
-        write_speed(speed_path(made.output), measure_speed(made.scale, made.words))
-    path = spectrum_speed_path(made.output)
-    if (
-        any((item.name, item.kind) == ("spectrum", "cells") for item in made.items)
-        and not path.exists()
-    ):
-        say("spectrum: measuring the speed of its networks in turns")
-        write_speed(path, measure_spectrum_speed(made.scale, made.words))
+    _measure_speeds(made, elsewhere, say)
     for item in made.items:
         if item.kind == "absent":
             say(f"{item.name}: not run: {item.absent}")
-    page, *_ = write_paper_report([made.output], made.output)
+    with FileLock(made.output / ".report.lock"):
+        page, *_ = write_paper_report([made.output], made.output)
     say(f"report: {page}")
     return not failed
+
+
+def _measure_speeds(made: Plan, elsewhere: Sequence[Cell], say: Callable[[str], None]) -> None:
+    """Measures what was asked for and is not there, unless another process is training here.
+
+    Its training would slow the measurement down, and it measures itself when it has come to its
+    end, if it was given the same items.
+
+    Args:
+        made: The plan.
+        elsewhere: Cells that another process was at when this one came to them.
+        say: Takes a line about each measurement.
+    """
+    from filelock import FileLock
+
+    from xception.paper.spectrum_speed import measure_spectrum_speed, spectrum_speed_path
+    from xception.paper.speed import measure_speed, speed_path, write_speed
+
+    spectrum = any((item.name, item.kind) == ("spectrum", "cells") for item in made.items)
+    table_3 = any(item.kind == "speed" for item in made.items)
+    for wanted, name, path, measure in (
+        (table_3, "table-3", speed_path(made.output), measure_speed),
+        (spectrum, "spectrum", spectrum_speed_path(made.output), measure_spectrum_speed),
+    ):
+        if not wanted or path.exists():
+            continue
+        if any(map(is_running, elsewhere)):
+            say(f"{name}: speed is left to the process that still trains here")
+            continue
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if not path.exists():
+                say(f"{name}: measuring the speed of its networks in turns")
+                write_speed(path, measure(made.scale, made.words))
 
 
 def _manifest(made: Plan) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from xception.errors import InputError
-from xception.paper.cells import read_manifest
+from xception.paper.manifest import read_manifest
 from xception.paper.scale import Scale
 from xception.paper.scales import find_scale
 from xception.paper.spectrum_speed import spectrum_speed_path
@@ -160,12 +160,20 @@ def read_results(directories: Sequence[Path]) -> list[Results]:
             results.spectrum_speed = _json(spectrum_speed_path(directory))
         for path in sorted(directory.glob("cells/*/seed-*")):
             _read_cell(results, path)
-        results.begun = [cell for cell in results.begun if cell not in results.failed]
     for results in found.values():
+        _leave_out_what_others_finished(results)
         if results.scale.single_label_elsewhere:
             imagenet = (other for other in found.values() if other.scale.name == "imagenet")
             results.single_label = next(imagenet, None)
     return list(found.values())
+
+
+def _leave_out_what_others_finished(results: Results) -> None:
+    """A cell counts once: finished in any directory, else failed in any, else unfinished."""
+    finished = {(variant, seed) for variant, cells in results.cells.items() for seed in cells}
+    for cell in finished & results.failed.keys():
+        del results.failed[cell]
+    results.begun = sorted({*results.begun} - results.failed.keys() - finished)
 
 
 def _read_cell(results: Results, path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError, count_of
+from xception.paper.manifest import claiming, manifest_path, refuse_foreign, replace_manifest
 from xception.paper.search import KEYS, Asked, Study
 from xception.paper.trials import Network, TrialResult, read_trials, run_trial, trial_path
 from xception.paper.tuning_plan import Search
@@ -101,7 +102,6 @@ def _claim(search: Search) -> None:
     Raises:
         InputError: It holds something else, or a search with other settings or more trials.
     """
-    output, path = search.output, search.output / "manifest.json"
     content: dict[str, Any] = {
         "kind": "tuning",
         "trials": search.trials,
@@ -111,42 +111,43 @@ def _claim(search: Search) -> None:
         "recipes": {network.name: network.recipe.keys for network in search.networks},
         "command": " ".join(["xception", *sys.argv[1:]]),
     }
-    if path.exists():
-        before = _read_manifest(path)
-        for key in ("seed", "span", "sampler"):
-            if before.get(key) != content[key]:
-                raise InputError(
-                    f"{output} holds a search with {key} {before.get(key)}, not {content[key]}; "
-                    "name another directory with --output"
-                )
-        if list(before["recipes"]) != list(content["recipes"]):
-            raise InputError(
-                f"{output} holds a search over {', '.join(before['recipes'])}; name these in this "
-                "order, or another directory with --output"
-            )
-        named = {network.name: network for network in search.networks}
-        for name, keys in content["recipes"].items():
-            asked, defaults = json.loads(json.dumps(keys)), named[name].recipe.defaults()
-            refuse_contradictions(before["recipes"][name], asked, output, defaults)
-        if before["trials"] > search.trials:
-            raise InputError(
-                f"{output} holds a search of {before['trials']} trials; give --trials "
-                f"{before['trials']} or more"
-            )
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(
-            f"{output} holds something else than a search; name another directory with --output"
-        )
-    else:
+    refuse_foreign(search.output, "a search")
+    if not manifest_path(search.output).exists():
         from xception.recipes.build import build_classifier, build_data, build_model
 
         for network in search.networks:
             data = build_data(network.recipe)
             build_classifier(network.recipe, data, build_model(network.recipe, data))
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / ".manifest.json.partial"
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with claiming(search.output) as path:
+        if path.exists():
+            _require_the_same_search(search, _read_manifest(path), content)
+        replace_manifest(path, content)
+
+
+def _require_the_same_search(
+    search: Search, before: dict[str, Any], content: dict[str, Any]
+) -> None:
+    output = search.output
+    for key in ("seed", "span", "sampler"):
+        if before.get(key) != content[key]:
+            raise InputError(
+                f"{output} holds a search with {key} {before.get(key)}, not {content[key]}; "
+                "name another directory with --output"
+            )
+    if list(before["recipes"]) != list(content["recipes"]):
+        raise InputError(
+            f"{output} holds a search over {', '.join(before['recipes'])}; name these in this "
+            "order, or another directory with --output"
+        )
+    named = {network.name: network for network in search.networks}
+    for name, keys in content["recipes"].items():
+        asked, defaults = json.loads(json.dumps(keys)), named[name].recipe.defaults()
+        refuse_contradictions(before["recipes"][name], asked, output, defaults)
+    if before["trials"] > search.trials:
+        raise InputError(
+            f"{output} holds a search of {before['trials']} trials; give --trials "
+            f"{before['trials']} or more"
+        )
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xception.paper.cells import write_manifest
+from xception.paper.manifest import write_manifest
 from xception.training.metrics_file import COLUMNS
 
 ACCURACIES = {

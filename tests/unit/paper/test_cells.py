@@ -1,19 +1,20 @@
 """Items, variants and cells: what is trained, once each, and what is passed over."""
 
+import json
+
 import pytest
 
 from xception.errors import InputError, RunFailedError
 from xception.paper.cells import (
     expected_seconds,
     plan_cells,
-    read_manifest,
     run_cell,
     run_cells,
-    write_manifest,
 )
 from xception.paper.costs import cost
 from xception.paper.items import choose_items
 from xception.paper.large_scales import JFT
+from xception.paper.manifest import read_manifest, write_manifest
 from xception.paper.scales import find_scale
 from xception.paper.small_scales import CIFAR10, DIGITS
 
@@ -26,8 +27,9 @@ def test_a_clusters_cost_is_gpus_times_hours_times_price(tmp_path, write_cell):
     write_cell(tmp_path, "multi-label-xception", 0, [0.9])
     assert cost(JFT, plan_cells(JFT, chosen, tmp_path), 0.5).gpu_hours == 43200
     assert cost(DIGITS, plan_cells(DIGITS, [], tmp_path)) is None
-    with pytest.raises(InputError, match="-1"):
-        cost(JFT, [], -1)
+    for price in (-1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=f"price of a GPU hour is {price}"):
+            cost(JFT, [], price)
 
 
 def test_cells_are_shared_between_items_and_ordered_by_seed(tmp_path):
@@ -154,6 +156,40 @@ def test_manifest_keeps_one_directory_to_one_scale(tmp_path):
         write_manifest(tmp_path / "run", {**asked, "scale": "cifar10"})
 
 
+def test_many_processes_may_claim_one_directory_at_once(tmp_path):
+    from concurrent.futures import ProcessPoolExecutor
+    from functools import partial
+    from multiprocessing import get_context
+
+    asked = {"scale": "digits", "overrides": [], "data": "digits"}
+    with ProcessPoolExecutor(4, get_context("spawn")) as pool:
+        for i in range(20):
+            claim = partial(write_manifest, tmp_path / f"run-{i}")
+            assert len(list(pool.map(claim, [asked] * 4))) == 4
+            assert read_manifest(tmp_path / f"run-{i}") == asked
+
+
+def test_speed_is_left_to_a_process_that_still_trains(tmp_path, monkeypatch):
+    from filelock import FileLock
+
+    from xception.paper.reproduce import plan, reproduce
+
+    measured = {"seconds": 1}
+    monkeypatch.setattr("xception.recipes.run.run_recipe", lambda *_, **__: None)
+    monkeypatch.setattr("xception.paper.speed.measure_speed", lambda *_: measured)
+    monkeypatch.setattr("xception.paper.report.write_paper_report", lambda *_: ["report.html"])
+    output, said = tmp_path / "out", []
+    made = plan("digits", ["figure-9", "table-3"], output)
+    (output / "cells" / "no-residual").mkdir(parents=True)
+    (output / "manifest.json").write_text('{"scale": "digits"}')
+    with FileLock(output / "cells" / "no-residual" / ".seed-0.lock"):
+        assert reproduce(made, said.append)
+    assert "table-3: speed is left to the process that still trains here" in said
+    assert not (output / "speed.json").exists()
+    assert reproduce(made, said.append)
+    assert json.loads((output / "speed.json").read_text()) == measured
+
+
 def test_a_directory_without_cells_takes_other_data(tmp_path, write_cell):
     asked = {"scale": "cifar10", "overrides": [], "data": "CIFAR-10"}
     write_manifest(tmp_path, asked)  # of a command that then found no data
@@ -167,7 +203,7 @@ def test_a_directory_without_cells_takes_other_data(tmp_path, write_cell):
 
 def test_foreign_directories_are_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="holds no reproduction"):
+    with pytest.raises(InputError, match="holds something else than a reproduction"):
         write_manifest(tmp_path, {"scale": "digits"})
     with pytest.raises(InputError, match=r"no manifest\.json"):
         read_manifest(tmp_path)

@@ -5,7 +5,7 @@ import csv
 import pytest
 from report_rows import item_of, row_of
 
-from xception.paper.cells import write_manifest
+from xception.paper.manifest import write_manifest
 from xception.paper.report import write_paper_report
 from xception.paper.report_tables import claims_table
 from xception.paper.results import read_results
