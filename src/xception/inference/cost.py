@@ -4,6 +4,7 @@ Everything is found on the meta device: shapes are computed, no arithmetic is do
 is taken, so that a network of any size answers at once.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -110,7 +111,29 @@ def measure_cost(
         (22855952, 8.4)
     """
     with torch.device("meta"):
-        model = create_model(architecture, **arguments).eval()
+        model = create_model(architecture, **arguments)
+    return measure_model_cost(model, image_size, architecture=architecture, arguments=arguments)
+
+
+def measure_model_cost(
+    model: nn.Module,
+    image_size: int | None = None,
+    *,
+    architecture: str,
+    arguments: dict[str, Any],
+) -> ModelCost:
+    """Finds the same of a live model, whatever was changed in it.
+
+    Args:
+        model: On any device; it stays as it is.
+        image_size: As in ``measure_cost``.
+        architecture: Its name, for the record.
+        arguments: What it was built with, for the record.
+
+    Raises:
+        InputError: Too small an image.
+    """
+    model = copy.deepcopy(model).to("meta").eval()
     channels = int(getattr(model, "in_channels", 3))
     smallest = int(getattr(model, "minimum_input_size", 1))
     size = max(299, smallest) if image_size is None else image_size

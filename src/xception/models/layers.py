@@ -6,7 +6,7 @@ Section 1.2 puts it at one end of a continuum: ``segments`` says on how many ind
 channels the spatial convolution works, from 1 (a regular convolution) to one for each channel.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -215,6 +215,8 @@ class SameMaxPool2d(nn.Module):
         tensor([5., 3.])
     """
 
+    kernel_size: ClassVar[int] = 3
+
     def __init__(self, stride: int = 2, dilation: int = 1, *, symmetric: bool = False) -> None:
         super().__init__()
         check_choice("stride", stride, [1, 2])
@@ -235,8 +237,9 @@ class SameMaxPool2d(nn.Module):
                 before = self.dilation if odd else 0
                 padding += [before, 2 * self.dilation - before]
             x = F.pad(x, padding, value=float("-inf"))
-            return F.max_pool2d(x, 3, 1, dilation=self.dilation)
-        return F.max_pool2d(x, 3, 2, padding=(x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
+            return F.max_pool2d(x, self.kernel_size, 1, dilation=self.dilation)
+        both = (x.shape[2] % 2, x.shape[3] % 2)
+        return F.max_pool2d(x, self.kernel_size, 2, both, ceil_mode=True)
 
     def extra_repr(self) -> str:
         """Shows the arguments in the printed model."""

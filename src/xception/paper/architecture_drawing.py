@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xception.inference.cost import LayerCost, measure_cost
-from xception.models.registry import create_model
+from xception.inference.cost import LayerCost, measure_model_cost
 from xception.models.xception import Xception
 from xception.paper.drawing import INK, PAGE_WIDTH_INCHES, arrow, box, canvas, style, write
 from xception.paper.operations import Operation, residual_paths, steps
@@ -15,6 +14,12 @@ from xception.paper.operations import Operation, residual_paths, steps
 _ROW, _HEIGHT, _SLIM = 0.295, 0.19, 0.13
 _MAIN, _SHORTCUT, _ASIDE = 1.36, 0.52, 0.14
 _COLUMN = PAGE_WIDTH_INCHES / 3
+
+
+def paper_network() -> Xception:
+    """The network of figure 5, without memory for its weights."""
+    with torch.device("meta"):
+        return Xception()
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,19 @@ class DrawnModule:
     repeats: int = 1
 
 
-def draw_architecture(arguments: dict[str, Any] | None = None, image_size: int = 299) -> Any:
+def draw_architecture(model: Xception, image_size: int = 299) -> Any:
     """Draws an Xception, flow by flow.
 
     Args:
-        arguments: Its arguments; the paper's network by default.
+        model: On any device: what it does is read off its graph and its layers.
         image_size: Height and width of the image, pixels.
 
     Returns:
         A matplotlib figure, as wide as a page.
     """
-    with torch.device("meta"):
-        model = create_model("xception", **(arguments or {}))
-    assert isinstance(model, Xception)
-    cost = measure_cost("xception", model.arguments, image_size)
+    cost = measure_model_cost(
+        model, image_size, architecture=model.architecture, arguments=model.arguments
+    )
     costs = {layer.name: layer for layer in cost.layers}
     flows = [
         ("Entry flow", _flow(model.entry_flow, "entry_flow", costs), ["entry_flow"]),

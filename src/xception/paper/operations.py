@@ -146,7 +146,7 @@ def _module_operation(layer: nn.Module) -> list[Operation]:
             Operation("convolution", text, kernel, conv.in_channels, conv.out_channels, conv.groups)
         ]
     if isinstance(layer, (SameMaxPool2d, nn.MaxPool2d)):
-        kernel = _by(getattr(layer, "kernel_size", 3))
+        kernel = _by(layer.kernel_size)
         return [Operation("pooling", f"MaxPool {kernel}, stride {layer.stride}", kernel)]
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return [Operation("pooling", "GlobalAveragePool")]

@@ -52,9 +52,10 @@ def draw_profiles(
     if len(known) < 2:
         return None
     with style():
-        figure = Figure(figsize=(COLUMN_WIDTH_INCHES * 1.35, 2.9), layout="constrained")
+        figure = Figure(
+            figsize=(COLUMN_WIDTH_INCHES * 1.35, 2.8 + 0.15 * len(known)), layout="constrained"
+        )
         axes = figure.subplots()
-        lowest = 1.0
         for i, (name, steps, values, seeds) in enumerate(known):
             mean = values.mean(0)
             many = seeds > 1
@@ -75,11 +76,9 @@ def draw_profiles(
                 axes.fill_between(
                     steps, mean - deviation, mean + deviation, color=COLOURS[i], alpha=0.18, lw=0
                 )
-            lowest = min(lowest, float(np.median(mean)))
-        top = max(float(values.max()) for _, _, values, _ in known)
-        axes.set_ylim(max(0, top - 3 * max(top - lowest, 0.02)), min(1.0, top + 0.01) + 0.002)
         axes.set_xlabel("training step (batches)")
         axes.set_ylabel(f"{title}{' accuracy' if metric == 'top1' else ''}, held-out images")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        axes.legend(loc="lower right", fontsize=7)
+        # Outside: curves that stay low would lie behind it.
+        figure.legend(loc="outside upper center", ncols=2 if len(known) == 2 else 1, fontsize=7)
     return figure

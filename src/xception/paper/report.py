@@ -42,19 +42,34 @@ def write_paper_report(directories: Sequence[Path], output: Path) -> list[Path]:
     """
     found = read_results(directories)
     output.mkdir(parents=True, exist_ok=True)
-    parts = [(results, sections(results, output / "figures")) for results in found]
-    every = [section for _, group in parts for section in group]
+    every = [
+        section
+        for results, name in zip(found, _names(found), strict=True)
+        for section in sections(results, output / "figures", name)
+    ]
     paths = [output / "report.html", output / "report.md"]
     for path, text in zip(paths, (to_html(every), to_markdown(every, output)), strict=True):
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
     paths += [output / "results.csv", output / "claims.csv"]
     _write_csv(paths[2], _RESULT_COLUMNS, (row for results in found for row in _rows(results)))
-    tables = [(results.scale.name, claims_table(results)) for results in found]
-    heading = ("scale", *(tables[0][1].heading if tables else ()))
-    rows = ((scale, *row) for scale, table in tables for row in table.rows)
+    tables = [(_start(results), claims_table(results)) for results in found]
+    heading = (*_RESULT_COLUMNS[:3], *(tables[0][1].heading if tables else ()))
+    rows = ((*start, *row) for start, table in tables for row in table.rows)
     _write_csv(paths[3], heading, rows)
     return paths
+
+
+def _names(found: Sequence[Results]) -> list[str]:
+    """A name for each group of runs: its scale, numbered where others have the same scale.
+
+    Pictures and anchors carry it, so that those of one group don't take another's place.
+    """
+    names: list[str] = []
+    for results in found:
+        before = sum(other.scale.name == results.scale.name for other in found[: len(names)])
+        names.append(results.scale.name + (f"-{before + 1}" if before else ""))
+    return names
 
 
 def to_markdown(found: Sequence[Section], output: Path) -> str:
@@ -80,9 +95,15 @@ def to_markdown(found: Sequence[Section], output: Path) -> str:
 def to_html(found: Sequence[Section]) -> str:
     """The report as one page with everything inside it."""
     body = [f"<h1>{TITLE}</h1>"]
+    contents = "".join(
+        f"<li><a href='#{html.escape(section.anchor)}'>{html.escape(section.title)}</a></li>"
+        for section in found
+    )
+    body.append(f"<details><summary>Contents</summary><ul>{contents}</ul></details>")
     for section in found:
         level = "h2" if section.name in ("first", "claims") else "h3"
-        body.append(f"<{level}>{html.escape(section.title)}</{level}>")
+        title, anchor = html.escape(section.title), html.escape(section.anchor)
+        body.append(f"<{level} id='{anchor}'>{title}</{level}>")
         for i, paragraph in enumerate(section.paragraphs):
             kind = " class='first'" if section.name == "first" and i == 0 else ""
             text = html.escape(paragraph).replace("\n", "<br>")
@@ -129,6 +150,7 @@ def _html_cell(text: str, tag: str) -> str:
 _RESULT_COLUMNS = (
     "scale",
     "data",
+    "changes",
     "variant",
     "seed",
     "state",
@@ -146,10 +168,15 @@ _RESULT_COLUMNS = (
 )
 
 
+def _start(results: Results) -> tuple[str, str, str]:
+    """What tells a group of runs from others: scale, data, and the changes of every recipe."""
+    return results.scale.name, results.data, " ".join(results.manifest.get("overrides") or [])
+
+
 def _rows(results: Results) -> Iterable[tuple[object, ...]]:
     """One row for each cell that was begun."""
-    start = (results.scale.name, results.data)
-    blank = ("",) * (len(_RESULT_COLUMNS) - 5)
+    start = _start(results)
+    blank = ("",) * (len(_RESULT_COLUMNS) - 6)
     for variant in sorted(results.cells):
         for cell in results.of(variant):
             training, hardware = cell.summary["training"], cell.summary["hardware"]

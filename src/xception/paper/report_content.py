@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xception.paper.architecture_drawing import draw_architecture
+from xception.paper.architecture_drawing import draw_architecture, paper_network
 from xception.paper.decision import RULE, RULE_MULTI_LABEL
 from xception.paper.drawing import save
 from xception.paper.items import Item, items
@@ -54,6 +54,7 @@ class Section:
     Attributes:
         name: The item.
         title: Its heading.
+        anchor: Where links lead; no two sections of a report have the same.
         paragraphs: Text.
         table: Its numbers.
         figures: Pictures as vectors, with their captions.
@@ -61,23 +62,29 @@ class Section:
 
     name: str
     title: str
+    anchor: str
     paragraphs: list[str] = field(default_factory=list)
     table: Table | None = None
     figures: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def sections(results: Results, figures: Path) -> list[Section]:
+def sections(results: Results, figures: Path, name: str) -> list[Section]:
     """The whole report of one scale: first page, claims, items.
 
     Args:
         results: What was found.
         figures: Directory that the pictures are written into.
+        name: Of these results within the report; files and anchors begin with it.
     """
-    found = [_first_page(results), Section("claims", "Claims", [], claims_table(results))]
-    return found + [_section(results, item, figures) for item in items(results.scale).values()]
+    title = f"Claims at scale {results.scale.name}"
+    return [
+        _first_page(results, name),
+        Section("claims", title, f"{name}-claims", [], claims_table(results)),
+        *(_section(results, item, figures, name) for item in items(results.scale).values()),
+    ]
 
 
-def _first_page(results: Results) -> Section:
+def _first_page(results: Results, name: str) -> Section:
     scale = results.scale
     finished = sum(map(len, results.cells.values()))
     counts = f"{finished} cells are finished"
@@ -99,7 +106,7 @@ def _first_page(results: Results) -> Section:
         "Published numbers stand beside ours for orientation. What was not run says so; no number "
         "is taken over from the paper into ours.",
     ]
-    return Section("first", f"Scale {scale.name}: {results.data}", paragraphs)
+    return Section("first", f"Scale {scale.name}: {results.data}", f"{name}-first", paragraphs)
 
 
 def _second_data(results: Results) -> str:
@@ -118,7 +125,7 @@ def _data(results: Results, item: Item) -> tuple[str, Sequence[str]]:
     return (task.data if _second_data(results) else results.data), task.deviations
 
 
-def _section(results: Results, item: Item, figures: Path) -> Section:
+def _section(results: Results, item: Item, figures: Path, name: str) -> Section:
     data, deviations = _data(results, item)
     said = [statement(name) for name in _STATEMENTS.get(item.name, ())]
     paragraphs = [f"The paper ({found.place}): {found.text}." for found in said]
@@ -140,18 +147,32 @@ def _section(results: Results, item: Item, figures: Path) -> Section:
         paragraphs.append(_OWN_DEVIATIONS[item.name])
     if item.name == "spectrum" and item.kind == "cells":
         paragraphs.append(_spectrum_speed_conditions(results))
+    place = item.place[0].upper() + item.place[1:]  # readers look for "Table 1", "Figure 9"
     section = Section(
-        item.name, f"{item.title} ({item.place})", paragraphs, item_table(results, item)
+        item.name,
+        f"{place}: {item.title}",
+        f"{name}-{item.name}",
+        paragraphs,
+        item_table(results, item),
     )
     figure = _figure(results, item)
     if figure is not None:
-        stem = item.name if item.kind == "drawing" else f"{results.scale.name}-{item.name}"
+        stem = item.name if item.kind == "drawing" else f"{name}-{item.name}"
         svg, _ = save(figure, figures, stem)
-        caption = item.title if item.kind == "drawing" else f"{item.title}; {data}. "
-        if item.kind == "cells":
-            caption += "Mean over seeds, the band or bar is one standard deviation."
-        section.figures.append((svg, caption))
+        section.figures.append((svg, _caption(results, item, f"{place}: {item.title}", data)))
     return section
+
+
+def _caption(results: Results, item: Item, title: str, data: str) -> str:
+    if item.kind == "drawing":
+        return title
+    several = any(len(results.of(variant)) > 1 for variant in item.variants)
+    spread = (
+        "Mean over seeds, the band or bar is one standard deviation."
+        if several
+        else "One seed: no spread can be told."
+    )
+    return f"{title}; {data}. {spread}"
 
 
 def _not_run(item: Item, results: Results) -> str:
@@ -228,7 +249,7 @@ def _hardware(found: dict[str, Any]) -> str:
 
 def _figure(results: Results, item: Item) -> Any:
     if item.name == "figure-5":
-        return draw_architecture()
+        return draw_architecture(paper_network())
     if item.kind == "drawing":
         caption, module = paper_modules()[item.name]
         return draw_module(module, caption)

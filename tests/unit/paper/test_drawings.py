@@ -3,11 +3,11 @@
 import re
 
 import pytest
+import torch
 from torch import nn
 
-from xception.models.inception_module import CanonicalInceptionModule
 from xception.models.registry import create_model
-from xception.paper.architecture_drawing import draw_architecture
+from xception.paper.architecture_drawing import draw_architecture, paper_network
 from xception.paper.drawing import save
 from xception.paper.module_drawing import draw_module, paper_modules
 from xception.paper.operations import branches, residual_paths, steps
@@ -45,13 +45,46 @@ def test_every_operation_has_its_box(item):
     assert {"Input", "Concat", caption} <= set(found)
 
 
-def test_a_changed_kernel_changes_the_drawing():
-    module = CanonicalInceptionModule(24, 8)
-    before = texts(draw_module(module, "as it is"))
-    module.branch3x3.spatial.conv = nn.Conv2d(8, 8, 5, padding=2)
-    after = texts(draw_module(module, "as it is"))
-    assert before.count("3×3 conv") == after.count("3×3 conv") + 1
-    assert after.count("5×5 conv") == 1
+@pytest.mark.parametrize("item", BOXES)
+def test_a_changed_kernel_changes_the_drawing(item):
+    caption, module = paper_modules()[item]
+    before = texts(draw_module(module, caption))
+    owner, conv = next(
+        (name, layer)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
+    )
+    other = nn.Conv2d(conv.in_channels, conv.out_channels, 5, padding=2, groups=conv.groups)
+    module.set_submodule(owner, other)
+    after = texts(draw_module(module, caption))
+    # figures 3 and 4 draw one box for each segment of the convolution
+    changed = conv.groups
+    label = next(text for text in ("3×3", "3×3 conv") if text in before)
+    assert before.count(label) == after.count(label) + changed
+    assert after.count(label.replace("3×3", "5×5")) == changed
+
+
+def test_a_changed_kernel_changes_figure_5():
+    model = create_model("xception")
+    before = texts(draw_architecture(model))
+    wide = nn.Conv2d(728, 728, 5, padding=2, groups=728, bias=False)
+    model.middle_flow[3].separable2.conv.depthwise = wide
+    after = texts(draw_architecture(model))
+    assert "SeparableConv 728, 5×5" not in before
+    assert after.count("SeparableConv 728, 5×5") == 1
+    # the one module is drawn between the three before and the four after it
+    assert {"3 times, one after the other", "4 times, one after the other"} <= set(after)
+    more = 728 * (25 - 9)
+    assert f"{12_911_808 + more:,} parameters" in after  # of the middle flow
+    assert model.middle_flow[3].separable2.conv.depthwise is wide
+
+
+def test_a_changed_pool_changes_figure_5(monkeypatch):
+    monkeypatch.setattr("xception.models.layers.SameMaxPool2d.kernel_size", 2)
+    with torch.device("meta"):
+        found = texts(draw_architecture(create_model("xception"), 300))
+    assert found.count("MaxPool 2×2, stride 2") == 4
+    assert "MaxPool 3×3, stride 2" not in found
 
 
 def test_more_segments_draw_more_boxes():
@@ -94,7 +127,7 @@ def test_the_entry_flow_begins_with_two_convolutions():
 
 
 def test_figure_5_states_shapes_and_parameters():
-    found = texts(draw_architecture())
+    found = texts(draw_architecture(paper_network()))
     shapes = ["147×147×64", "74×74×128", "37×37×256", "19×19×728", "10×10×1024", "10×10×2048"]
     assert set(shapes) <= set(found)
     assert "8 times, one after the other" in found
@@ -108,7 +141,8 @@ def test_figure_5_states_shapes_and_parameters():
 
 def test_figure_5_follows_the_arguments():
     small = {"width": 0.25, "middle_flow_repeats": 2, "stem_strides": (1, 1), "residual": False}
-    found = texts(draw_architecture({**small, "fc_units": (64,), "num_classes": 10}, 32))
+    model = create_model("xception", **small, fc_units=(64,), num_classes=10)
+    found = texts(draw_architecture(model, 32))
     assert "2 times, one after the other" in found
     assert "+" not in found
     assert {"Conv 8, 3×3", "Dense 64", "Dense 10", "32×32×3 images"} <= set(found)

@@ -8,7 +8,7 @@ import pytest
 from report_rows import item_of, row_of
 
 from xception.errors import InputError
-from xception.paper.cells import write_manifest
+from xception.paper.manifest import write_manifest
 from xception.paper.report import write_paper_report
 from xception.paper.report_tables import claims_table, spectrum_answer
 from xception.paper.results import read_results
@@ -40,15 +40,7 @@ def test_table_1_has_published_ours_and_difference(directory):
     gap = row_of(table, "Xception − Inception V3", "top-1")
     assert gap["published"] == "+0.008"
     assert gap["ours"].startswith("+0.0467 [")  # (0.05 + 0.04 + 0.05 + 0.04 + 0.05 + 0.05) / 6
-    assert gap["difference"] == "+0.0387"  # 0.28 / 6 - 0.008
-
-
-def test_accuracies_on_imagenet_stand_against_the_published(tmp_path, write_cell):
-    write_manifest(tmp_path, {"scale": "imagenet", "data": "ImageNet", "overrides": []})
-    write_cell(tmp_path, "xception", 0, [0.779])
-    (results,) = read_results([tmp_path])
-    row = row_of(item_of(results, "table-1"), "Xception (table 1, row 4)", "top-1")
-    assert (row["published"], row["ours"], row["difference"]) == ("0.790", "0.7790", "-0.0110")
+    assert gap["difference"] == "not comparable"
 
 
 def test_what_was_not_run_says_so_and_nothing_is_filled_in(directory):
@@ -87,10 +79,10 @@ def test_table_3_stands_beside_the_published_ratio(directory):
 def test_report_is_written_with_pictures_inside(directory):
     paths = write_paper_report([directory], directory)
     page, markdown, results, claims = (path.read_text() for path in paths)
-    assert "How much this can decide" in page[: page.index("<h2>Claims")]
+    assert "How much this can decide" in page[: page.index("<h2 id='digits-claims'>")]
     # five drawings, and figures 6, 9 and the learning rates, which have two curves each
     assert page.count("data:image/svg+xml;base64,") == 5 + 3
-    assert not re.search(r"(src|href)='(?!data:)", page)  # self-contained
+    assert not re.search(r"(src|href)='(?!data:|#)", page)  # self-contained
     for link in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
         assert (directory / link).is_file()
         assert (directory / link).with_suffix(".png").is_file()
