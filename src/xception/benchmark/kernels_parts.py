@@ -23,6 +23,7 @@ from xception.benchmark.kernels_timing import (
     Contender,
     failure_of,
     median_milliseconds,
+    require_gpu,
     time_interleaved,
     warm_up,
 )
@@ -62,6 +63,8 @@ def time_kernels(machine: Machine, record: Record) -> None:
             row["failure"] = failure_of(error)
             record.say(f"{case.name}: {row['failure']}")
         record.put(table, row)
+        if row["failure"]:
+            require_gpu(machine.cuda)
 
 
 def _timed(machine: Machine, case: Case, small: Case) -> dict[str, float | None]:
@@ -106,15 +109,13 @@ def time_training(machine: Machine, record: Record, verdict: str) -> None:
         return training_step(model, *_batch(machine, machine.check_batch), "")
 
     def wrong() -> str:
-        if verdict:
-            return verdict
         model = _on_device(machine, build("ours, plain", machine.width))
         images = machine.images(machine.batch)
         fused, plain = logits_error(model, images, gradients=True)
         return "" if fused < max(2 * plain, 0.02) else f"wrong logits, error {fused:.1e}"
 
     table = f"training, batch {machine.batch}"
-    _time_networks(machine, record, table, machine.batch, make, ahead, wrong)
+    _time_networks(machine, record, table, machine.batch, make, ahead, verdict, wrong)
 
 
 def time_inference(machine: Machine, record: Record, batch: int, verdict: str) -> None:
@@ -137,9 +138,7 @@ def time_inference(machine: Machine, record: Record, batch: int, verdict: str) -
         images = machine.images(min(batch, machine.check_batch))
         return inference_step(model, images, "", graph=False)
 
-    _time_networks(
-        machine, record, f"inference, batch {batch}", batch, make, ahead, lambda: verdict
-    )
+    _time_networks(machine, record, f"inference, batch {batch}", batch, make, ahead, verdict)
 
 
 def _time_networks(
@@ -149,7 +148,8 @@ def _time_networks(
     batch: int,
     make: Callable[[str, str], Step],
     ahead: Callable[[], Step],
-    wrong: Callable[[], str],
+    verdict: str,
+    wrong: Callable[[], str] | None = None,
 ) -> None:
     """Warms contenders up one by one and times them interleaved; saves after each step of it.
 
@@ -160,6 +160,7 @@ def _time_networks(
         batch: Images of a step.
         make: Builds the step of a network in a compile mode ("" is eager).
         ahead: Builds a step of the fused network of fewer images, to compile its kernels with.
+        verdict: Why the fused network is not to be run, or "".
         wrong: Says what is wrong with the fused network once its kernels are chosen, or "".
     """
     places = [(name, mode) for mode in ["", *machine.compile_modes] for name in NAMES]
@@ -169,7 +170,6 @@ def _time_networks(
         return
     torch._dynamo.reset()  # it would give up on a function that it has compiled eight times
     runs: list[Contender] = []
-    verdict: str | None = None
     prepared = False
 
     def keep() -> None:
@@ -184,7 +184,11 @@ def _time_networks(
                 continue
         elif label != ANCHOR or record.late():  # by the anchor the rows of two runs are compared
             continue
-        if name == "ours, fused" and not prepared:
+        fused = name == "ours, fused"
+        if fused and verdict:
+            record.put(table, _row(Contender(label, lambda: None, verdict), batch, math.nan))
+            continue
+        if fused and not prepared:
             prepared = True
             factor = machine.check_factor if batch >= machine.check_batch else 1
             with tuning.as_if_larger(factor), compile_ahead(machine, record, table):
@@ -192,18 +196,22 @@ def _time_networks(
         record.say(f"{table}: {label} …")
         run = _contender(machine, label, lambda place=(name, mode): make(*place))  # type: ignore[misc]
         warm_up(run, steps=machine.steps, cuda=machine.cuda)
-        if name == "ours, fused" and not run.failure:
-            verdict = _verdict(wrong) if verdict is None else verdict
-            run.failure = verdict
+        if fused and wrong and not run.failure:
+            verdict = run.failure = _verdict(wrong)
+            wrong = None  # said once
         record.say(f"{table}: {label}: {run.failure or f'{run.median:.2f} ms'}")
         runs.append(run)
         keep()
+        if run.failure:
+            require_gpu(machine.cuda)
     if not any(run.name in lacking and not run.failure for run in runs):
         return
     time_interleaved(
         runs, rounds=machine.rounds, steps=machine.steps, cuda=machine.cuda, after_round=keep
     )
     keep()
+    if any(run.failure for run in runs):
+        require_gpu(machine.cuda)
     record.say(f"{table}: {machine.rounds} rounds done")
 
 

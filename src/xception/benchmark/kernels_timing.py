@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from xception.errors import RunFailedError
+
 
 @dataclass
 class Contender:
@@ -109,6 +111,23 @@ def median_milliseconds(run: Callable[[], object], *, repeats: int, cuda: bool) 
             torch.cuda._sleep(2_000_000)  # cycles: about a millisecond
         times.append(_milliseconds(run, 1, cuda, synchronize=False))
     return statistics.median(times)
+
+
+def require_gpu(cuda: bool) -> None:
+    """Ends a run whose GPU can be used no more, before every other row fails of the same.
+
+    Raises:
+        RunFailedError: An earlier error, such as an illegal access, has ended the use of the GPU.
+    """
+    if not cuda:
+        return
+    try:
+        torch.cuda.synchronize()
+    except Exception as error:
+        raise RunFailedError(
+            f"the GPU can't be used any more in this run ({failure_of(error)}); what was measured "
+            "is kept: the same command goes on with the row after the one that failed"
+        ) from None
 
 
 def failure_of(error: BaseException) -> str:

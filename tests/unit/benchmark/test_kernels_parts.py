@@ -13,7 +13,8 @@ from torch import nn
 from xception.benchmark import kernels_check, kernels_parts
 from xception.benchmark.kernels_models import ANCHOR, NAMES, inference_step
 from xception.benchmark.kernels_record import Record
-from xception.benchmark.kernels_timing import Contender, time_interleaved, warm_up
+from xception.benchmark.kernels_timing import Contender, require_gpu, time_interleaved, warm_up
+from xception.errors import RunFailedError
 
 MACHINE = SimpleNamespace(
     cuda=False, rounds=3, steps=2, compile_modes=["default"], check_batch=2, check_factor=1
@@ -28,8 +29,8 @@ def record(tmp_path):
 class Networks:
     """Builds steps that do nothing; records what was built; some fail."""
 
-    def __init__(self, fail_to_build=(), fail_to_run=(), wrong=""):
-        self.built, self.wrong = [], wrong
+    def __init__(self, fail_to_build=(), fail_to_run=(), verdict="", wrong=""):
+        self.built, self.verdict, self.wrong = [], verdict, wrong
         self.fail_to_build, self.fail_to_run = fail_to_build, fail_to_run
 
     def make(self, name, mode):
@@ -44,8 +45,9 @@ class Networks:
         return step
 
     def time(self, record):
+        steps = (self.make, lambda: lambda: None)
         kernels_parts._time_networks(
-            MACHINE, record, "training", 2, self.make, lambda: lambda: None, lambda: self.wrong
+            MACHINE, record, "training", 2, *steps, self.verdict, lambda: self.wrong
         )
         return {row["name"]: row for row in record.figures.get("training", [])}
 
@@ -110,6 +112,38 @@ def test_a_fused_network_that_computes_something_wrong_is_not_timed(record):
     assert rows["ours, fused, eager"]["failure"] == "wrong logits, error 0.5"
     assert rows["ours, fused, compiled default"]["failure"] == "wrong logits, error 0.5"
     assert rows["ours, plain, eager"]["failure"] == ""
+
+
+def test_after_failed_checks_the_fused_network_is_not_even_built(record):
+    networks = Networks(verdict="wrong in the checks: pool")
+    rows = networks.time(record())
+    assert ("ours, fused", "") not in networks.built
+    assert rows["ours, fused, compiled default"]["failure"] == "wrong in the checks: pool"
+    assert rows["timm inception_v3, eager"]["failure"] == ""
+
+
+def test_a_gpu_that_is_lost_ends_the_run_with_its_row_and_no_other(record, monkeypatch):
+    def lost():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(kernels_parts, "require_gpu", lambda cuda: require_gpu(True))
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    with pytest.raises(RunFailedError, match="goes on with the row after"):
+        Networks(fail_to_run=["ours, fused"]).time(record())
+    rows = record().figures["training"]
+    assert [(row["name"], bool(row["failure"])) for row in rows] == [
+        ("ours, plain, eager", False),
+        ("ours, fused, eager", True),
+    ]
+
+
+def test_what_an_earlier_check_found_stands(record):
+    found = record()
+    found.put("checks", {"name": "pool", "error": math.inf, "allowed": 0.03})
+    found.put("checks", {"name": "logits", "error": 0.01, "allowed": 0.02})
+    assert kernels_check.check(MACHINE, record()) == "wrong in the checks: pool"
+    found.put("checks", {"name": "pool", "error": 0.01, "allowed": 0.03})
+    assert kernels_check.check(MACHINE, record()) == ""
 
 
 def test_a_contender_that_fails_in_a_round_leaves_the_rounds():
