@@ -15,13 +15,21 @@ BUDGET_KEYS = (
     "data.name",
     "data.root",
     "data.batch_size",
+    "data.validation_fraction",
     "data.tuning_fraction",
+    "trainer.accumulate_grad_batches",
     "trainer.max_epochs",
     "trainer.max_steps",
+    "trainer.max_time",
     "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "trainer.overfit_batches",
     "map.k",
+    "map.class_weights",
+    "map.reading",
+    "map.unannotated",
 )
-"""Keys that must be the same in every recipe of a search: same images, same number of steps."""
+"""Keys that must be the same in every recipe of a search: same images, steps and figure."""
 
 
 @dataclass(frozen=True)

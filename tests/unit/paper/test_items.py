@@ -138,3 +138,68 @@ def test_imagenet_variants_change_the_papers_recipe_in_one_place(tmp_path):
     assert "model.name" in changed("resnet-152")
     assert "model.name" in changed("vgg-16")
     assert changed("no-residual-rate-0.015") == {"model.residual", "optimizer.learning_rate"}
+
+
+NO_CONDITIONS = {  # they change no figure, or stand in an item's paragraph of conditions
+    *("data.name", "data.batch_size", "data.image_size", "data.evaluation_batch_size"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.log_every_n_steps"),
+    *("trainer.val_check_interval", "trainer.check_val_every_n_epoch"),
+    *("training.checkpoint_every_steps", "model.num_classes", "schedule.final_factor"),
+    "data.shift",  # how far "some pixels" is
+}
+SAID = {
+    "data.color_distortion": "distorted",
+    "data.crop": "instead of cropped",
+    "data.crop_fraction": "held-out images are taken whole",
+    "data.flip": "flipped",
+    "map.k": "MAP@4",
+    "model.dropout": "dropout",
+    "model.middle_flow_repeats": "middle flow has 2 modules instead of 8",
+    "model.stem_strides": "stem's strides",
+    "model.width": "narrow",
+    "optimizer.learning_rate": "learning rate",
+    "optimizer.name": "SGD",
+    "optimizer.nesterov": "SGD",
+    "optimizer.weight_decay": "weight decay",
+    "polyak.decay": "Polyak decay",
+    "schedule.name": "cosine",
+    "schedule.warmup_epochs": "warm-up",
+    "training.batch_norm_momentum": "BatchNorm's momentum is 0.1",
+}
+
+
+@pytest.mark.parametrize(
+    ("scale", "variant", "papers", "said"),
+    [
+        (DIGITS, "xception", IMAGENET, DIGITS.deviations),
+        (CIFAR10, "xception", IMAGENET, CIFAR10.deviations),
+        (DIGITS, "multi-label-xception", JFT, DIGITS.multi_label.deviations),
+    ],
+    ids=["digits", "cifar10", "digit-scenes"],
+)
+def test_every_key_that_departs_from_the_papers_recipe_is_told(
+    tmp_path, scale, variant, papers, said
+):
+    from xception.training.run_directory import flatten
+
+    def keys(of, name):
+        cells = plan_cells(of, choose_items(of, []), tmp_path, 1)
+        return flatten(next(c for c in cells if c.variant.name == name).recipe().keys)
+
+    ours = keys(scale, variant)
+    theirs = keys(papers, variant)
+    changed = {key for key in ours if ours[key] != theirs.get(key)} - NO_CONDITIONS
+    told = "; ".join(said)
+    assert {key for key in changed if SAID.get(key, "no word for it") not in told} == set()
+    assert len(changed) > 10
+
+
+@pytest.mark.parametrize("scale", [DIGITS, CIFAR10], ids=lambda scale: scale.name)
+def test_the_two_networks_share_their_recipe_but_for_the_weight_decay(tmp_path, scale):
+    from xception.training.run_directory import flatten
+
+    cells = plan_cells(scale, choose_items(scale, ["table-1"]), tmp_path, 1)
+    ours, theirs = (flatten(cell.recipe().keys) for cell in cells)
+    shared = {key for key in ours.keys() | theirs.keys() if not key.startswith("model.")}
+    assert {key for key in shared if ours.get(key) != theirs.get(key)} == {"optimizer.weight_decay"}
+    assert theirs["optimizer.weight_decay"] == 4 * ours["optimizer.weight_decay"]  # section 4.3

@@ -1,15 +1,17 @@
 """What a search tries, and what it finds in the results."""
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xception.errors import InputError
 from xception.paper.search import KEYS, SearchSpace, Study
 from xception.paper.trials import Network, TrialResult
+from xception.paper.tuning_plan import plan_search
 from xception.paper.tuning_plot import draw_search
 from xception.paper.tuning_report import best_trial
-from xception.recipes.load import Recipe
+from xception.recipes.load import Recipe, load_recipe
 
 pytest.importorskip("optuna")
 
@@ -101,3 +103,25 @@ def test_the_best_trial_is_the_highest_and_of_equals_the_earliest(tmp_path):
     line = figure.axes[2].lines[0]
     assert list(line.get_ydata()) == [0.5, 0.5, 0.7, 0.7]  # a failed trial costs its share
     assert draw_search({"r": trials[1:2]}, "top-1 accuracy") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.validation_fraction", "0.5"),
+        ("trainer.accumulate_grad_batches", "4"),
+        ("trainer.max_time", "00:00:01:00"),
+        ("trainer.limit_val_batches", "1"),
+        ("trainer.overfit_batches", "2"),
+        ("map.reading", "class"),
+    ],
+)
+def test_recipes_that_look_at_other_images_or_take_more_of_them_are_refused(tmp_path, key, value):
+    group, name = key.split(".")
+    other = load_recipe("digits-inception-v3").keys
+    other = {**other, group: {**other[group], name: yaml.safe_load(value)}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    recipes = ["digits-xception", str(tmp_path / "other.yaml")]
+    space = SearchSpace(10.0, "sobol", 0)
+    with pytest.raises(InputError, match=f"{key} is .* the budgets are not equal"):
+        plan_search(recipes, tmp_path / "out", space, trials=1, tuning_fraction=0.2)
