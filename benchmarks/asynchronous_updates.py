@@ -3,27 +3,32 @@
     python benchmarks/asynchronous_updates.py --only alone
     python benchmarks/asynchronous_updates.py --only ray
 
-"alone": a server in this process, no transport: the cost of the update itself (RMSprop, Polyak
-average), and of copying the parameters for a pull. "ray": the same server as a Ray process, with
-workers that pull, make a gradient in no time, and push, as fast as they can; what they wait for is
-transport and the server. Server and workers are those of `xception.distributed`. Where a machine
-with a network is used, --ray-address names the cluster; a local one listens on loopback alone.
+"alone": a server in this process, no transport: the cost of a push, and of copying the parameters
+for a pull; beside it, in turns, RMSprop and the Polyak average by themselves. "ray": the same
+server as a Ray process, with workers that pull, make a gradient in no time, and push, as fast as
+they can; what they wait for is transport and the server. Server and workers are those of
+`xception.distributed`. Where a machine with a network is used, --ray-address names the cluster; a
+local one listens on loopback alone.
 """
 
 import argparse
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from xception.distributed.layout import ShardPlan, Values
 from xception.distributed.ray_connection import connection
 from xception.distributed.ray_processes import ServerProcess
 from xception.distributed.ray_tensors import register
 from xception.distributed.shard import PRECISIONS, ParameterShard, Push, Verdict
+from xception.training.memory import keep_freed_memory
 from xception.training.optimizers import OPTIMIZERS
+from xception.training.polyak import PolyakAverage
 
 NETWORKS = {
     "small": 1_000_000,
@@ -50,11 +55,26 @@ def server_arguments(size: int, index: int = 0) -> dict[str, Any]:
     }
 
 
-def alone(size: int, precision: str, rounds: int) -> tuple[float, float]:
-    """Median seconds of a pull and of a push, without transport."""
-    server = ParameterShard(**server_arguments(size))
+def arithmetic(size: int) -> Callable[[], None]:
+    """An update without a server: optimizer and average of one vector, whose gradient is there."""
+    parameter = nn.Parameter(torch.randn(size))
+    parameter.grad = torch.randn(size)
+    optimizer = OPTIMIZERS["rmsprop"]([{"params": [parameter], "weight_decay": 1e-5}])
+    average = PolyakAverage(0.9999)
+    average.start({"parameters": parameter})
+
+    def update() -> None:
+        optimizer.step()
+        average.update({"parameters": parameter})
+
+    return update
+
+
+def alone(size: int, precision: str, rounds: int) -> tuple[float, float, float]:
+    """Median seconds of a pull and of a push, without transport, and of the arithmetic alone."""
+    server, update = ParameterShard(**server_arguments(size)), arithmetic(size)
     gradient = torch.randn(size).to(PRECISIONS[precision])
-    pulls, pushes = [], []
+    pulls, pushes, updates = [], [], []
     for number in range(rounds + 1):  # one to warm up
         start = time.perf_counter()
         pulled = server.pull()
@@ -62,12 +82,15 @@ def alone(size: int, precision: str, rounds: int) -> tuple[float, float]:
         verdict = server.push(
             Push(number, pulled.version, 0, gradient, NOTHING, NOTHING, NO_COUNTERS)
         )
+        pushed = time.perf_counter()
+        update()
         end = time.perf_counter()
         assert verdict is Verdict.APPLIED
         if number:
             pulls.append(middle - start)
-            pushes.append(end - middle)
-    return statistics.median(pulls), statistics.median(pushes)
+            pushes.append(pushed - middle)
+            updates.append(end - pushed)
+    return statistics.median(pulls), statistics.median(pushes), statistics.median(updates)
 
 
 class Pusher:
@@ -134,11 +157,19 @@ def main() -> None:
     threads = torch.get_num_threads()
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {threads} threads\n")
     if options.only == "alone":
-        table("network", "parameters", "gradient", "pull, ms", "push, ms", "pushes/s")
+        keep_freed_memory()  # as a server's process does
+        table(
+            *("network", "parameters", "gradient", "pull, ms", "push, ms", "pushes/s"),
+            *("ns a parameter", "RMSprop and average alone, ms"),
+        )
         for name in options.networks:
             for precision in options.precisions:
-                pull, push = alone(NETWORKS[name], precision, options.rounds)
-                row(name, f"{NETWORKS[name]:,}", precision, *ms(pull, push), f"{1 / push:.1f}")
+                size = NETWORKS[name]
+                pull, push, update = alone(size, precision, options.rounds)
+                row(
+                    *(name, f"{size:,}", precision, *ms(pull, push), f"{1 / push:.1f}"),
+                    *(f"{1e9 * push / size:.2f}", *ms(update)),
+                )
         return
     with connection(options.ray_address, "--ray-address") as ray:
         register(ray)
