@@ -14,7 +14,7 @@ FLOAT32, BFLOAT16 = 4, 2  # bytes
 # Measured; docs/scaling.md names commands and files.
 IMAGE_BYTES = {"as they are": 110_078, "short side 342": 60_949}
 DECODED_PER_CORE = 504  # images/s: crop, flip and colours, exact decoding
-UPDATE_SECONDS = 18e-9  # a parameter, by a parameter server on two cores; 14 to 25 measured
+UPDATE_SECONDS = 4e-9  # a parameter, through Ray, server and workers on two cores; 3 to 5 measured
 
 # Assumed.
 NETWORK_USE = 0.7  # of the nominal rate
