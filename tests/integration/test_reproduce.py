@@ -88,6 +88,7 @@ def test_report_on_something_else_is_refused(tmp_path, capsys):
 
 
 def test_an_image_folder_in_place_of_cifar10_is_named(tmp_path):
+    from xception.paper.large_scales import IMAGENET
     from xception.paper.reproduce import data_name
     from xception.paper.small_scales import CIFAR10
 
@@ -96,6 +97,11 @@ def test_an_image_folder_in_place_of_cifar10_is_named(tmp_path):
     (tmp_path / "train" / "cat").mkdir(parents=True)
     (tmp_path / "train" / "cat" / "0.jpg").write_bytes(b"")
     assert data_name(CIFAR10, str(tmp_path)) == "CIFAR-10, JPEG"
+    place = f"the images in the folder {tmp_path.name}"
+    assert data_name(IMAGENET, str(tmp_path), ["--data.name=folder"]) == place
+    other = ["--data.name=cifar100", "--seed=3"]
+    assert data_name(CIFAR10, None, other) == "the data set cifar100 in the place of CIFAR-10"
+    assert data_name(IMAGENET, str(tmp_path)) == "ImageNet (ILSVRC-2012)"
 
 
 def test_the_plan_names_once_what_every_cell_changes(capsys):

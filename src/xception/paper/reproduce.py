@@ -73,7 +73,8 @@ def plan(
     chosen = choose_items(scale, item_names)
     cells = plan_cells(scale, chosen, output, seeds)
     root = str(Path(data_root).expanduser()) if data_root is not None else None
-    made = Plan(scale, chosen, cells, output, data_name(scale, root), root, normalized(overrides))
+    words = normalized(overrides)
+    made = Plan(scale, chosen, cells, output, data_name(scale, root, words), root, words)
     for recipe in {cell.variant.recipe: cell for cell in cells}.values():
         recipe.recipe(made.words)  # a wrong key is told before anything is written
     return made
@@ -91,15 +92,23 @@ def normalized(words: Sequence[str]) -> list[str]:
     return [f"--{key}={value}" for key, value in sorted(split_overrides(list(words)).items())]
 
 
-def data_name(scale: Scale, root: str | None) -> str:
-    """What the report calls the data: what takes the place of CIFAR-10 or JFT is not that itself.
+def data_name(scale: Scale, root: str | None, words: Sequence[str] = ()) -> str:
+    """What the report calls the data: what takes the place of a data set is not that itself.
 
     Args:
         scale: The scale.
         root: Where the data lie.
+        words: Overrides of every recipe; one of them may name other data.
     """
+    other = next(
+        (w.removeprefix("--data.name=") for w in words if w.startswith("--data.name=")), ""
+    )
     if scale.name == "jft" and root is not None:
         return f"the images with several labels in the folder {Path(root).resolve().name}"
+    if other == "folder" and root is not None:
+        return f"the images in the folder {Path(root).resolve().name}"
+    if other:
+        return f"the data set {other} in the place of {scale.data}"
     train = Path(root) / "train" if root is not None else None
     if scale.name != "cifar10" or train is None or not train.is_dir():
         return scale.data
