@@ -183,12 +183,16 @@ class Coordinator:
         self._in_flight.clear()
         self.hold_at = None
 
+    @property
+    def mean_staleness(self) -> float:
+        """Of all updates so far; 0 before the first one."""
+        weighted = sum(staleness * n for staleness, n in self.staleness.items())
+        return weighted / max(self.staleness.total(), 1)
+
     def describe(self) -> dict[str, Any]:
         """The histogram of the staleness and its mean, and what was counted."""
-        total = sum(self.staleness.values())
-        weighted = sum(staleness * n for staleness, n in self.staleness.items())
         return {
-            "mean_staleness": round(weighted / max(total, 1), 4),
+            "mean_staleness": round(self.mean_staleness, 4),
             "staleness": {str(k): n for k, n in sorted(self.staleness.items())},
             "counts": {name: n for name, n in sorted(self.counts.items()) if n},
         }

@@ -26,6 +26,10 @@ class Record:
         batch_size: Images in an update.
         steps_per_epoch: Updates in an epoch.
         loggers: Others that get the same figures.
+
+    Attributes:
+        images_per_second: Up to the last row; 0 until there is one.
+        watch: Is told of each completed update: how many there are, and its loss.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Record:
         self.learning_rate = learning_rate
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.rows = 0
+        self.images_per_second = 0.0
+        self.watch: Callable[[int, float], None] = lambda step, loss: None
         self._loss_sum, self._loss_count = 0.0, 0
         self._elapsed_before = 0.0
         self._started = self._window_started = time.monotonic()
@@ -67,16 +73,20 @@ class Record:
         """
         self._loss_sum += loss
         self._loss_count += 1
-        if step % self.every_steps:
-            return
+        if step % self.every_steps == 0:
+            self._close_window(step)
+        self.watch(step, loss)
+
+    def _close_window(self, step: int) -> None:
+        """Writes a row of the updates since the last one."""
         now = time.monotonic()
         images = (step - self._window_step) * self.batch_size
-        speed = images / max(now - self._window_started, 1e-9)
+        self.images_per_second = images / max(now - self._window_started, 1e-9)
         self.add_row(
             step,
             {
                 "train_loss": self._loss_sum / self._loss_count,
-                "images_per_second": round(speed, 2),
+                "images_per_second": round(self.images_per_second, 2),
             },
         )
         self._loss_sum, self._loss_count = 0.0, 0

@@ -17,6 +17,7 @@ from xception.data.batches import TrainingBatches
 from xception.distributed.asynchronous import AsynchronousRun
 from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.layout import Values
+from xception.distributed.progress import shown
 from xception.distributed.settings import AsynchronousKeys
 from xception.distributed.simulator import Inline, SimulatedCluster, jittered
 from xception.errors import InputError, RunFailedError
@@ -86,6 +87,7 @@ def train_asynchronously(
         keep_memory=keep_memory,
     )
     execute = _simulated if keys.engine == "simulator" else partial(_on_ray, recipe)
+    has_bar = recipe.keys["trainer"]["enable_progress_bar"] is not False
 
     def begin() -> bool:
         """Claims the directory; says whether there is a snapshot to go on from."""
@@ -96,7 +98,7 @@ def train_asynchronously(
         return checkpoint is not None
 
     try:
-        average = execute(asynchronous, begin)
+        average = execute(asynchronous, begin, has_bar)
     except RunFailedError as error:
         diverged = "the loss" in str(error)
         advice = ", or lower optimizer.learning_rate in a new run" if diverged else ""
@@ -134,7 +136,7 @@ def _keep_memory(recipe: Recipe) -> bool:
     return keeps
 
 
-def _simulated(run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
+def _simulated(run: AsynchronousRun, begin: Callable[[], bool], has_bar: bool) -> Values:
     keys = run.keys
     worker = GradientWorker(
         run.run.classifier, training_batches(run.run.data), run.layout, keys.gradient_precision
@@ -142,18 +144,21 @@ def _simulated(run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
     durations = jittered(keys.jitter, run.run.classifier.seed)
     cluster = SimulatedCluster(run.servers(), worker, durations)
     run.begin(cluster, resume=begin())
-    with _signals(run):
+    with _signals(run), shown(run, enabled=has_bar):
         return run.drive(cluster, range(keys.workers), Inline())
 
 
-def _on_ray(recipe: Recipe, run: AsynchronousRun, begin: Callable[[], bool]) -> Values:
+def _on_ray(
+    recipe: Recipe, run: AsynchronousRun, begin: Callable[[], bool], has_bar: bool
+) -> Values:
     from xception.distributed.ray_cluster import connected
 
     with connected(run, partial(build_worker, recipe)) as cluster:
         resume = begin()
         cluster.start()
         run.begin(cluster, resume=resume)
-        with _signals(run), ThreadPoolExecutor(1) as executor:
+        bar = shown(run, enabled=has_bar)
+        with _signals(run), ThreadPoolExecutor(1) as executor, bar:
             try:
                 return run.drive(cluster, (), executor)
             finally:

@@ -10,6 +10,32 @@ from lightning.pytorch.callbacks import ProgressBar
 from xception.training.metrics_file import MetricsFile
 
 
+def terminal_bar(console: Any = None) -> Any:
+    """A bar of rich's: a description, how far it is, and the time left.
+
+    Args:
+        console: Rich's, where it is drawn; None: standard error.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        refresh_per_second=4,
+    )
+
+
 class RunProgress(ProgressBar):
     """One bar over all steps of the run on a terminal; one line an epoch elsewhere.
 
@@ -42,24 +68,7 @@ class RunProgress(ProgressBar):
         super().on_train_start(trainer, pl_module)
         if not (self._enabled and sys.stderr.isatty()):
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            refresh_per_second=4,
-        )
+        self._bar = terminal_bar()
         self._task = self._bar.add_task("training", total=self.total_steps)
         self._bar.update(self._task, completed=trainer.global_step)
         self._bar.start()

@@ -110,7 +110,7 @@ def test_an_asynchronous_run_tells_its_workers_and_servers_the_same(monkeypatch,
     monkeypatch.setattr(asynchronous, "keep_freed_memory", lambda: calls.append(1) or True)
     runs = []
 
-    def stop(run, begin):
+    def stop(run, begin, has_bar):
         runs.append(run)
         raise ReachedError
 
