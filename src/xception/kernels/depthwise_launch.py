@@ -221,7 +221,8 @@ def launch_backward(
     key = _key(z, scale is not None, residual is not None, relu, tap)
     candidates = backward_candidates(height, channels)
     sums = launch(tuning.choose("depthwise_backward", key, candidates, launch))
-    grad_weight = sums[:9].t().reshape(weight.shape).to(weight.dtype)
+    # reshape() would leave a view with the strides of the transposed sums.
+    grad_weight = sums[:9].t().contiguous().view(weight.shape).to(weight.dtype)
     empty = sums.new_empty(0)
     grad_scale, grad_shift = (empty, empty.clone()) if scale is None else (sums[9], sums[10])
     return grad_z, grad_residual, grad_scale.clone(), grad_shift.clone(), grad_weight
