@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from xception.benchmark import kernels_check, kernels_parts
+from xception.benchmark.kernels_cases import Case
 from xception.benchmark.kernels_models import ANCHOR, NAMES, inference_step
 from xception.benchmark.kernels_record import Record
 from xception.benchmark.kernels_timing import Contender, require_gpu, time_interleaved, warm_up
@@ -204,6 +205,21 @@ def test_a_cuda_graph_keeps_what_it_reads(monkeypatch):
     del run
     gc.collect()
     assert all(reference() is None for reference in seen.values())
+
+
+def test_a_forward_case_is_checked_without_its_backward_kernels():
+    # They would be tuned on the check's few images, and the choice kept for many.
+    ran = []
+
+    def fused(x):
+        ran.append(torch.is_grad_enabled())
+        return (x * 2.01,)
+
+    inputs = [torch.randn(3, 3)]
+    for backward in (False, True):
+        case = Case("k", "s", 1, 1.0, 0.0, fused, lambda x: (x * 2,), inputs, backward)
+        assert case.relative_error() == pytest.approx(0.005, rel=1e-3)
+    assert ran == [False, True]
 
 
 def test_errors_that_cannot_be_measured_count_as_wrong(record):
