@@ -60,6 +60,31 @@ def test_the_sign_flip_test_can_stop_a_claim():
     assert (decision.outcome, decision.reason[:19]) == ("undecided", "the exact sign-flip")
 
 
+# All six differences are positive, so that the sign-flip test gives 2 / 64; one is large.
+FAIR = compare_paired([0.01, 0.02, 0.03, 0.04, 0.05, 0.12], [0.0] * 6)
+
+
+def test_the_t_test_is_two_sided():
+    slow = compare_paired([0.01, 0.02, 0.03, 0.04, 0.05, 0.16], [0.0] * 6)
+    assert slow.t_p is not None
+    assert 0.05 < slow.t_p < 0.1  # one-sided it would be below 0.05
+    assert slow.sign_flip_p == 2 / 64
+    assert outcomes(("better", slow)) == ["undecided"]
+
+
+def test_a_claim_with_too_few_seeds_spends_the_correction_as_one_that_was_not_run():
+    few = compare_paired([0.92, 0.93, 0.91, 0.94, 0.92], [0.5, 0.51, 0.52, 0.5, 0.5])
+    assert FAIR.t_p is not None
+    assert 0.05 / 2 < FAIR.t_p < 0.05
+    assert outcomes(("better", FAIR)) == ["confirmed"]
+    assert outcomes(("better", FAIR), ("better", None))[0] == "undecided"
+    assert outcomes(("better", FAIR), ("better", few)) == ["undecided", "undecided"]
+
+
+def test_every_claim_gets_its_own_p():
+    assert outcomes(("better", NOISE), ("better", BETTER)) == ["undecided", "confirmed"]
+
+
 def test_the_rule_states_its_numbers():
     for number in ("6 pairs", "0.05", "0.031", "±1 percentage point"):
         assert number in RULE

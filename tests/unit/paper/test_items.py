@@ -95,6 +95,30 @@ def test_claims_belong_to_the_tasks_that_a_scale_has():
     assert listed["digits"] == [*listed["cifar10"], *listed["jft"]]
 
 
+def test_claims_say_which_variant_is_to_be_better_than_which():
+    plain, dense = "multi-label-xception", "multi-label-xception-fc"
+    plain_3, dense_3 = "multi-label-inception-v3", "multi-label-inception-v3-fc"
+    found = [(c.item, c.kind, c.ours, c.theirs, c.metric, c.beside) for c in claims(DIGITS)]
+    better = ("better", "xception")
+    assert found == [
+        ("table-1", *better, "inception-v3", "top1", None),  # section 4.5.1
+        ("figure-9", *better, "no-residual", "top1", None),  # section 4.6
+        ("learning-rates", *better, "no-residual-rate-0.03", "top1", None),
+        ("learning-rates", *better, "no-residual-rate-0.3", "top1", None),
+        ("figure-10", *better, "activation-relu", "top1", None),  # section 4.7
+        ("figure-10", *better, "activation-elu", "top1", None),
+        ("order", "equal", "xception", "pointwise-first", "top1", None),  # section 1.2
+        ("weight-decay", *better, "weight-decay-of-inception-v3", "top1", None),  # section 4.3
+        ("spectrum", "better", "segments-1-relu", "segments-1", "top1", None),  # section 4.7
+        ("table-2", "better", plain, plain_3, "map", None),
+        ("table-2", "better", dense, dense_3, "map", None),
+        ("table-2", "better", dense, plain, "map", None),
+        ("table-2", "better", dense_3, plain_3, "map", None),
+        ("vgg-style", "better", VGG_STYLE, plain_3, "map", None),  # section 4.6
+        ("table-2", "better", plain, plain_3, "map", ("xception", "inception-v3")),
+    ]
+
+
 @pytest.mark.parametrize("scale", [DIGITS, CIFAR10], ids=lambda scale: scale.name)
 def test_every_variant_builds_with_an_equal_parameter_count(scale, tmp_path):
     from xception.models.registry import create_model

@@ -116,6 +116,20 @@ def test_a_cell_that_another_directory_finished_counts_once(tmp_path, write_cell
     assert results.values("xception") == [0.9]
 
 
+def test_networks_are_compared_on_the_seeds_that_both_have(tmp_path, write_cell):
+    write_manifest(tmp_path, {"scale": "digits", "data": "digits", "overrides": []})
+    for variant, values in (
+        ("xception", {0: 0.9, 2: 0.8, 3: 0.5}),
+        ("inception-v3", {1: 0.3, 2: 0.7, 3: 0.45}),
+    ):
+        for seed, value in values.items():
+            write_cell(tmp_path, variant, seed, [value])
+    (results,) = read_results([tmp_path])
+    found = results.compare("xception", "inception-v3")
+    assert found.count == 2  # seeds 2 and 3: 0.1 and 0.05
+    assert found.difference == pytest.approx(0.075, abs=1e-12)
+
+
 def test_more_seeds_than_can_be_enumerated_are_reported(tmp_path, write_cell):
     write_manifest(tmp_path, {"scale": "digits", "data": "digits", "overrides": []})
     for seed in range(24):
