@@ -63,12 +63,14 @@ class TrainingTransform:
         crop_area: For ``"inception"``: least and greatest share of the image's area.
         crop_aspect: For ``"inception"``: least and greatest width over height.
         shift: For ``"shift"``: the most pixels that the image moves in each direction.
+            Deviation: not in the paper; for small images.
         flip: Whether half of the images are mirrored left to right.
         brightness: Greatest change of brightness, as a share of 255. 0 turns it off.
         saturation: Least and greatest factor of the saturation, or None.
         contrast: Least and greatest factor of the contrast, or None.
         hue: Greatest turn of the hue, in full turns, at most 0.5. 0 turns it off.
-        cutout: Side of a square that is blanked at a random place, in pixels. 0 turns it off.
+        cutout: Side of a square that is blanked at a random place, in pixels; 0 is off.
+            Deviation: not in the paper.
         interpolation: Filter of the resizing.
         antialias: Whether shrinking averages over the pixels that it removes.
 

@@ -15,8 +15,8 @@ def softmax_cross_entropy(*, label_smoothing: float = 0.0) -> Loss:
     """Cross-entropy of the softmax, averaged over the images: logistic regression on ImageNet.
 
     Args:
-        label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1. The
-            paper's list of regularisers (section 4.3) does not name it, hence 0.
+        label_smoothing: Share of the target that is spread evenly over all classes, 0 to 1.
+            Deviation: the paper's list of regularisers (section 4.3) does not name it, hence 0.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"loss.label_smoothing must be in [0, 1), not {label_smoothing}")

@@ -22,7 +22,8 @@ def sgd(
         groups: Parameter groups with their weight decay.
         learning_rate: Initial learning rate; 0.045 in the paper.
         momentum: Momentum; 0.9 in the paper.
-        nesterov: Whether Nesterov's variant is used; the paper names plain momentum.
+        nesterov: Whether Nesterov's variant is used. Deviation: the paper names plain momentum; on
+            in the recipes for CIFAR-10 only.
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"optimizer.momentum must be in [0, 1), not {momentum}")
