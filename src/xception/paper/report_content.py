@@ -45,6 +45,10 @@ _OWN_DEVIATIONS = {
     "figures are of 60 GPUs together.",
     "spectrum": "The paper has no such experiment; its sections 1.2 and 5 ask for it.",
 }
+_RUN_SPEEDS = (
+    "Speeds (images/s) are those of the training runs, one after the other; other work on the "
+    "machine shows in them, and they compare no networks."
+)
 
 
 @dataclass(frozen=True)
@@ -145,15 +149,19 @@ def _section(results: Results, item: Item, figures: Path, name: str) -> Section:
         paragraphs.append(f"Deviations from the paper: {'; '.join(deviations)}.")
     if item.name in _OWN_DEVIATIONS:
         paragraphs.append(_OWN_DEVIATIONS[item.name])
-    if item.name == "spectrum" and item.kind == "cells":
-        paragraphs.append(_spectrum_speed_conditions(results))
+    table = item_table(results, item)
+    if table and "images/s" in table.heading:
+        paragraphs.append(_RUN_SPEEDS)
+    elif item.name == "spectrum" and results.spectrum_speed:
+        steps = _steps(results.spectrum_speed)
+        paragraphs.append(f"Speed of the networks without activation, in turns: {steps}")
     place = item.place[0].upper() + item.place[1:]  # readers look for "Table 1", "Figure 9"
     section = Section(
         item.name,
         f"{place}: {item.title}",
         f"{name}-{item.name}",
         paragraphs,
-        item_table(results, item),
+        table,
     )
     figure = _figure(results, item)
     if figure is not None:
@@ -219,15 +227,6 @@ def _speed_conditions(results: Results) -> str:
         "The parameters are those of the paper's networks. Speed was measured on the scale's "
         f"networks of {sizes} parameters: {_steps(speed)}"
     )
-
-
-def _spectrum_speed_conditions(results: Results) -> str:
-    if not results.spectrum_speed:
-        return (
-            "Speeds are those of the training runs, one after the other; other work on the machine "
-            "shows in them."
-        )
-    return f"Speed of the networks without activation, in turns: {_steps(results.spectrum_speed)}"
 
 
 def _steps(speed: dict[str, Any]) -> str:

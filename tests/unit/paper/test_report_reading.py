@@ -56,6 +56,16 @@ def test_every_table_and_figure_is_found_by_its_number(directory):
     assert all(page.count(f" id='{target}'") == 1 for target in targets)
 
 
+def test_speeds_of_runs_are_told_from_measurements(directory):
+    _, markdown, *_ = write_paper_report([directory], directory)
+    parts = {part.split(":")[0]: part for part in markdown.read_text().split("### ")[1:]}
+    told = "those of the training runs, one after the other"
+    for name in ("Figure 6", "Figure 9, section 4.6", "Section 1.2", "Sections 1.2, 4.7 and 5"):
+        assert told in parts[name]
+    assert told not in parts["Table 1"]  # it has no speeds
+    assert told not in parts["Figure 5"]
+
+
 def test_a_caption_tells_of_a_spread_where_there_is_one(directory, tmp_path, write_cell):
     _, markdown, *_ = write_paper_report([directory], directory)
     assert "one standard deviation.](figures/digits-figure-9.svg)" in markdown.read_text()
