@@ -1,9 +1,16 @@
 """Tables 1 to 3: the published numbers, ours, the difference. Nothing is filled in."""
 
-from xception.paper.published import TABLE_1, TABLE_2, TABLE_3, TEXT, published
+from xception.paper.published import (
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TEXT,
+    PublishedNumber,
+    published,
+)
 from xception.paper.results import Results
 from xception.paper.scale import MULTI_LABEL_NETWORKS
-from xception.paper.statistics import PairedComparison, Spread
+from xception.paper.statistics import PairedComparison, Spread, spread
 from xception.paper.table_text import (
     NONE,
     NOT_COMPARABLE,
@@ -119,7 +126,53 @@ def table_2(results: Results) -> Table:
                 str(comparison.count) if comparison else "0",
             )
         )
+    table.rows.extend(_relative_gains(results))
     return table
+
+
+def _relative_gains(results: Results) -> list[tuple[str, ...]]:
+    """(Xception − Inception V3) / Inception V3 on both tasks: table 2's beside table 1's."""
+    dense = published(TEXT, "gain of Xception over Inception V3 on JFT", "relative_gain")
+    single = results.single_label or results
+    rows: list[tuple[str, ...]] = []
+    for text, place, value, gains in (
+        (
+            "no FC layers",
+            NONE,
+            _published_gain(TABLE_2, "map100", ", no FC layers"),
+            results.gains("multi-label-xception", "multi-label-inception-v3", "map"),
+        ),
+        (
+            "with FC layers",
+            dense.place,
+            dense.value,
+            results.gains("multi-label-xception-fc", "multi-label-inception-v3-fc", "map"),
+        ),
+        (
+            "top-1 of table 1",
+            NONE,
+            _published_gain(TABLE_1, "top1"),
+            single.gains("xception", "inception-v3", "top1"),
+        ),
+    ):
+        found = spread(list(gains.values())) if gains else None
+        rows.append(
+            (
+                f"relative gain of Xception over Inception V3, {text}",
+                place,
+                f"{value * 100:+.1f} %",
+                spread_text(found, percent=True),
+                NOT_COMPARABLE if found else NONE,
+                NONE,
+                str(len(gains)),
+            )
+        )
+    return rows
+
+
+def _published_gain(table: tuple[PublishedNumber, ...], metric: str, condition: str = "") -> float:
+    ours = published(table, f"Xception{condition}", metric).value
+    return ours / published(table, f"Inception V3{condition}", metric).value - 1
 
 
 def _gap_to_published(

@@ -102,15 +102,15 @@ class Results:
             beside_name: Its figure.
         """
         gains = [
-            self._gains(*pair, name),
-            (self.single_label or self)._gains(*beside, beside_name),
+            self.gains(*pair, name),
+            (self.single_label or self).gains(*beside, beside_name),
         ]
         seeds = sorted(gains[0].keys() & gains[1].keys())
         if not seeds:
             return None
         return compare_paired(*([gain[seed] for seed in seeds] for gain in gains))
 
-    def _gains(self, ours: str, theirs: str, name: str) -> dict[int, float]:
+    def gains(self, ours: str, theirs: str, name: str) -> dict[int, float]:
         """(ours - theirs) / theirs for every seed that both have, where theirs is not 0."""
         return {
             seed: (a - b) / b
