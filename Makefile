@@ -37,7 +37,8 @@ tests: install
 	$(BIN)/pytest -q -n 2 --dist loadfile $(ENGINE_TESTS)
 	$(BIN)/pytest -q -n 2 --dist loadfile $(ENGINE_TESTS:%=--ignore=%)
 
-test: check docs docs-examples tests
+# The documentation is built, strictly, by tests/integration/test_documentation.py.
+test: check docs-examples tests
 
 format: install
 	$(BIN)/ruff format .
