@@ -24,7 +24,7 @@ check: install
 	$(BIN)/lint-imports
 
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "the documentation: site/index.html"
 
 docs-examples: install
