@@ -78,9 +78,12 @@ def test_a_ray_cluster_with_too_few_cores_is_told_at_once_and_nothing_is_written
 @pytest.mark.slow
 def test_digits_are_learnt_asynchronously_on_ray(tmp_path):
     run = tmp_path / "run"
-    code, told = run_alone([*TRAIN, "--output", str(run)], tmp_path / "log", seconds=500)
+    # Momentum 0.9 bears a smaller learning rate with a gradient in between than the recipe's 0.1,
+    # at which the end depends on how the workers' turns fall (docs/asynchronous.md, the table).
+    words = [*TRAIN, "--output", str(run), "--optimizer.learning_rate", "0.03"]
+    code, told = run_alone(words, tmp_path / "log", seconds=500)
     assert code == 0, told
     evaluation = json.loads((run / "summary.json").read_text())["evaluation"]
     assert evaluation["images"] == 360
-    # 0.997 synchronously; half a percent, two scans, for another order of the updates.
+    # 0.992 in the simulator with unequal workers; four scans for another order of the updates.
     assert evaluation["top1"] >= 0.98
