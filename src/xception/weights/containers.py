@@ -1,5 +1,6 @@
 """Reading tensors from PyTorch's and safetensors' files, without running anything in them."""
 
+import argparse
 import json
 import pickle
 import warnings
@@ -16,6 +17,10 @@ PREFIXES = ("_orig_mod.", "module.", "model.")
 """What torch.compile, DataParallel and Lightning put before every name."""
 
 METADATA_KEY = "xception"
+
+_HARMLESS: list[Any] = [argparse.Namespace]
+"""What training scripts, timm's among them, put beside the tensors: a bag of options, and unpickled
+as such it does nothing but hold them."""
 
 
 def read_pickled(path: Path) -> dict[str, Any]:
@@ -35,7 +40,8 @@ def read_pickled(path: Path) -> dict[str, Any]:
             raise EOFError("the archive's end is not there")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, which say nothing here
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_HARMLESS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} is not a plain tensor checkpoint: it holds Python objects, or is no "

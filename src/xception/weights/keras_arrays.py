@@ -84,12 +84,31 @@ def separable_from_keras(arrays: Sequence[np.ndarray], prefix: str) -> dict[str,
 
 
 def classifier_from_keras(arrays: Sequence[np.ndarray], prefix: str) -> dict[str, Tensor]:
-    """A dense layer's weight and bias."""
+    """A dense layer's weight and bias, a row for each class.
+
+    One unit is Keras' way to tell two classes apart, with a sigmoid: its logit z becomes the two
+    logits (0, z), whose softmax is (1 - sigmoid(z), sigmoid(z)).
+    """
     kernel, bias = arrays
+    if kernel.shape[1] == 1:
+        kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)
+        bias = np.concatenate([np.zeros_like(bias), bias])
     return {
         f"{prefix}.weight": dense_from_keras(kernel),
         f"{prefix}.bias": torch.from_numpy(np.ascontiguousarray(bias)),
     }
+
+
+def container_in_words(container: str, dense: Sequence[np.ndarray] | None) -> str:
+    """What kind of file it is, and whether its one sigmoid unit became two classes.
+
+    Args:
+        container: The kind of file.
+        dense: Kernel and bias of its dense layer; None without one.
+    """
+    if dense is None or dense[0].shape[1] != 1:
+        return container
+    return f"{container}; its one sigmoid unit read as two classes, of which it is the second"
 
 
 def conv_to_keras(weight: Tensor) -> np.ndarray:

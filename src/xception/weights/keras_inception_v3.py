@@ -19,6 +19,7 @@ from xception.weights.keras_arrays import (
     Arrays,
     check_counts,
     classifier_from_keras,
+    container_in_words,
     conv_from_keras,
     conv_to_keras,
     dense_layer,
@@ -63,9 +64,10 @@ def inception_v3_from_keras(file: KerasFile, path: Path, variant: str) -> Stored
             tensors[f"{ours}.conv.bias"] = torch.from_numpy(convolution.arrays[1].copy())
         tensors |= norm_from_keras(normalization.arrays, f"{ours}.norm")
     num_classes = 0
+    words = container_in_words(file.container, dense[0].arrays if dense else None)
     if dense:
         tensors |= classifier_from_keras(dense[0].arrays, CLASSIFIER)
-        num_classes = int(dense[0].arrays[1].shape[0])
+        num_classes = int(tensors[f"{CLASSIFIER}.weight"].shape[0])
     description = ModelDescription(
         architecture="inception_v3",
         arguments={
@@ -76,10 +78,10 @@ def inception_v3_from_keras(file: KerasFile, path: Path, variant: str) -> Stored
         },
         numerics="keras",
         preprocessing=KERAS_IMAGENET,
-        provenance={"converted_from": path.name, "container": file.container},
+        provenance={"converted_from": path.name, "container": words},
     )
     kind = "keras-inception-v3-paper" if variant == "paper" else "keras-inception-v3"
-    return StoredModel(description, tensors, path, kind, file.container)
+    return StoredModel(description, tensors, path, kind, words)
 
 
 def _as_created(layers: list[KerasLayer]) -> list[KerasLayer]:

@@ -15,6 +15,7 @@ from xception.weights.description import ModelDescription, StoredModel
 from xception.weights.keras_arrays import (
     check_counts,
     classifier_from_keras,
+    container_in_words,
     conv_from_keras,
     norm_from_keras,
     separable_from_keras,
@@ -81,18 +82,19 @@ def xception_from_keras(file: KerasFile, path: Path) -> StoredModel:
     for layer, arrays in norms:
         tensors |= norm_from_keras(arrays, f"{layer.ours}.norm")
     num_classes = 0
+    words = container_in_words(file.container, dense[0].arrays if dense else None)
     if dense:
         tensors |= classifier_from_keras(dense[0].arrays, CLASSIFIER)
-        num_classes = int(dense[0].arrays[1].shape[0])
+        num_classes = int(tensors[f"{CLASSIFIER}.weight"].shape[0])
     in_channels = int(tensors["entry_flow.conv1.conv.weight"].shape[1])
     description = ModelDescription(
         architecture="xception",
         arguments={"num_classes": num_classes, "in_channels": in_channels, "numerics": "keras"},
         numerics="keras",
         preprocessing=KERAS_IMAGENET,
-        provenance={"converted_from": path.name, "container": file.container},
+        provenance={"converted_from": path.name, "container": words},
     )
-    return StoredModel(description, tensors, path, "keras-xception", file.container)
+    return StoredModel(description, tensors, path, "keras-xception", words)
 
 
 def _in_order(

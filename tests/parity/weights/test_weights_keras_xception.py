@@ -166,3 +166,23 @@ def test_logits_show_a_transposed_square_kernel(copy, keras_xception):
 
     logits = answer(open_model(edit(copy("keras3"), transpose)).model, keras_xception.images)
     assert relative_error(logits, keras_xception.logits) > 1e-2
+
+
+@pytest.mark.parametrize("container", ["keras2-model", "keras3-model"])
+def test_open_model_reads_one_sigmoid_unit_as_two_classes(container, keras_xception, tmp_path):
+    """Keras' tutorials tell two classes apart with Dense(1): its sigmoid is the second class."""
+    size = XCEPTION_SIZE
+    base = keras.applications.Xception(
+        weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)
+    )
+    base.set_weights(keras_xception.model.get_weights()[:-2])
+    unit = keras.layers.Dense(1, activation="sigmoid", bias_initializer="ones")
+    images = keras.Input((size, size, 3))
+    model = keras.Model(images, unit(base(images, training=False)))
+    loaded = open_model(write_container(model, container, tmp_path))
+    assert loaded.model.num_classes == 2
+    assert "read as two classes" in loaded.description.provenance["container"]
+    expected = keras_answer(model, keras_xception.images)[:, 0]
+    found = answer(loaded.model, keras_xception.images).softmax(1)
+    assert (found[:, 1] - expected).abs().max() <= TOLERANCE
+    assert (found[:, 0] - (1 - expected)).abs().max() <= TOLERANCE

@@ -1,5 +1,7 @@
 """Foreign PyTorch files with missing, misshapen or additional tensors: the message names them."""
 
+import argparse
+
 import pytest
 import timm
 import torch
@@ -124,3 +126,20 @@ def test_an_unknown_networks_message_lists_foreign_networks_only(states, tmp_pat
     assert "legacy_xception of timm" in str(error.value)
     assert "of this project" not in str(error.value)
     assert "Keras" not in str(error.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_timms_training_checkpoint_is_read_and_its_average_taken(zipped, states, tmp_path):
+    """timm's train script stores its command line, an argparse.Namespace, beside the tensors."""
+    raw = states["legacy_xception"]
+    averaged = raw | {"fc.bias": torch.ones(CLASSES)}
+    options = argparse.Namespace(model="legacy_xception", lr=0.1, mean=None, img_size=[299])
+    path = tmp_path / "model_best.pth.tar"
+    torch.save(
+        {"epoch": 3, "args": options, "state_dict": raw, "state_dict_ema": averaged},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
+    stored = read_stored(path)
+    assert stored.kind == "timm-xception"
+    assert stored.tensors["head.classifier.bias"].tolist() == [1.0] * CLASSES

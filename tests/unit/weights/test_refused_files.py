@@ -1,5 +1,6 @@
 """Files that are damaged, dangerous or of no known kind: one clear sentence, nothing run."""
 
+import argparse
 import os
 import pickle
 
@@ -29,6 +30,15 @@ def test_pickles_with_programs_are_refused_and_not_run(style, suffix, tmp_path):
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=style == "zip")
+    with pytest.raises(InputError, match="is not a plain tensor checkpoint"):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_a_program_within_a_namespace_is_refused_and_not_run(tmp_path):
+    marker, path = tmp_path / "was_run", tmp_path / "bad.pth.tar"
+    options = argparse.Namespace(model="legacy_xception", lr=Program(marker))
+    torch.save({"state_dict": {"a": torch.zeros(2)}, "args": options}, path)
     with pytest.raises(InputError, match="is not a plain tensor checkpoint"):
         load_model(path)
     assert not marker.exists()
