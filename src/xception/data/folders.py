@@ -18,9 +18,9 @@ from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError
 
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_RARE = (".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".avif")
+_RARE = (".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".jxl", ".heic", ".heif")
 SUFFIXES = frozenset(_COMMON + _RARE)
-"""Endings of the names of image files, in lower case."""
+"""Endings of the names of image files, in lower case; what no decoder here reads is reported."""
 
 EVALUATION_FOLDERS = ("val", "validation", "valid", "test")
 """Names of the held-out folder beside ``train/``, in the order in which they are looked for."""
@@ -100,7 +100,7 @@ def held_out_indices(labels: np.ndarray, fraction: float, seed: int) -> np.ndarr
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        # A stream for each class, so that a new class does not change what another holds out.
+        # A stream for each class: a new class behind the others changes none of their shares.
         shuffled = np.random.default_rng([seed, int(label)]).permutation(members)
         chosen.append(shuffled[:count])
     indices = np.sort(np.concatenate(chosen))

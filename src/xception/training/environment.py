@@ -32,14 +32,21 @@ def versions(libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that the package is run from; ``None`` when installed."""
+    """The commit of the checkout that the package is run from; ``None`` when installed.
+
+    An installation may lie in a folder of another checkout (``.venv``), whose commit is not meant.
+    """
+    here = Path(__file__).resolve()
+    if _git(here.parent, "ls-files", "--error-unmatch", "--", here.name) is None:
+        return None
+    return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=12", "--match=")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says in a folder; ``None`` where it fails or says nothing."""
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--match="],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
+            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

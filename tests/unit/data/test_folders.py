@@ -46,6 +46,15 @@ def test_open_folder_takes_images_below_and_passes_other_files(tmp_path, save_im
     assert names(open_folder(tmp_path, "train")) == [("0.PNG", "a"), ("1.png", "a")]
 
 
+def test_a_phones_pictures_are_reported_and_not_passed_over(tmp_path, save_image):
+    save_image(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "0.HEIC").write_bytes(b"\x00\x00\x00\x18ftypheic")
+    source = open_folder(tmp_path, "train")
+    assert names(source) == [("0.HEIC", "a"), ("1.png", "a")]
+    with pytest.raises(UnreadableImageError):
+        source[0]
+
+
 def test_open_folder_follows_a_loop_only_once(tmp_path, save_image):
     save_image(tmp_path / "a" / "b" / "1.png")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a" / "b", target_is_directory=True)
