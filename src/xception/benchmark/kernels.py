@@ -31,11 +31,12 @@ from xception.benchmark.kernels_check import check
 from xception.benchmark.kernels_device import Machine
 from xception.benchmark.kernels_parts import time_inference, time_kernels, time_training
 from xception.benchmark.kernels_plot import draw
-from xception.benchmark.kernels_record import Record, replace
+from xception.benchmark.kernels_record import Figures, Record
 from xception.benchmark.kernels_tables import PAPER_RATIO, report
 from xception.benchmark.report import require_folder, require_picture
 from xception.errors import InputError, RunFailedError
 from xception.kernels.tuning import source_digest
+from xception.weights.atomic import replacing
 
 PARTS = ("training", "inference", "kernels")
 
@@ -74,7 +75,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         chosen, unknown = parser.parse_known_args(words)
     except argparse.ArgumentError as error:
         raise InputError(f"{error}; see {parser.prog} --help") from None
-    for part in (chosen.only or "").split(",") if chosen.only else []:
+    for part in chosen.only.split(",") if chosen.only else []:
         if part not in PARTS:
             raise InputError(f"--only {chosen.only}: there is no part {part!r}; {', '.join(PARTS)}")
     if unknown:
@@ -133,10 +134,15 @@ def main(words: Sequence[str]) -> int:
     name = re.sub(r"[^a-z0-9]+", "-", machine.name.lower()).strip("-")
     path = arguments.output / f"kernels-{name}-{datetime.date.today()}.md"
     arguments.output.mkdir(parents=True, exist_ok=True)
+
+    def write_tables(figures: Figures) -> None:
+        with replacing(path) as partial:
+            partial.write_text(report(figures))
+
     record = Record(
         arguments.json or path.with_suffix(".json"),
         _heading(machine, shlex.join(["xception", "benchmark", "kernels", *words])),
-        render=lambda figures: replace(path, report(figures)),
+        render=write_tables,
         again=arguments.again,
         minutes=arguments.minutes,
         wanted=[word for word in (arguments.match or "").split(";") if word],

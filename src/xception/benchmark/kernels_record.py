@@ -1,13 +1,13 @@
 """What the kernel benchmark has measured: written after every part, and gone on from."""
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError
+from xception.weights.atomic import replacing
 
 Figures = dict[str, Any]
 
@@ -100,7 +100,8 @@ class Record:
     def save(self) -> None:
         """Writes file and tables; atomic, so that a run that is stopped leaves whole ones."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace(self._path, json.dumps(self.figures, indent=2) + "\n")
+        with replacing(self._path) as partial:
+            partial.write_text(json.dumps(self.figures, indent=2) + "\n")
         self._render(self.figures)
 
     def _earlier(self, heading: Figures) -> Figures:
@@ -127,16 +128,3 @@ class Record:
                 if not table.startswith(("checks", "kernels"))
             }
         return found
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes a file in one step.
-
-    Args:
-        path: The file.
-        text: What will be in it.
-    """
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from xception.errors import InputError, RunFailedError
 from xception.paper.claims import claims
 from xception.paper.items import Item
+from xception.paper.locks import try_lock
 from xception.paper.scale import Scale, Variant
 from xception.paper.variants import variants
 from xception.recipes.load import Recipe, load_recipe
@@ -133,7 +134,7 @@ def run_cell(cell: Cell, recipe: Recipe) -> Outcome:
     """Trains one cell, from its last checkpoint if it has one."""
     from xception.recipes.run import run_recipe
 
-    lock = _try_lock(cell)
+    lock = try_lock(cell.path)
     if lock is None:
         return "running elsewhere"
     try:
@@ -153,20 +154,7 @@ def run_cell(cell: Cell, recipe: Recipe) -> Outcome:
 
 def is_running(cell: Cell) -> bool:
     """Whether a process trains the cell right now."""
-    lock = _try_lock(cell)
+    lock = try_lock(cell.path)
     if lock is not None:
         lock.release()
     return lock is None
-
-
-def _try_lock(cell: Cell) -> Any:
-    """The cell's lock; None if another process has it."""
-    from filelock import FileLock, Timeout
-
-    cell.path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cell.path.parent / f".{cell.path.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return lock

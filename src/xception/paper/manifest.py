@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError
+from xception.weights.atomic import replacing
 
 _LOCK = ".manifest.lock"
 
@@ -58,9 +59,8 @@ def claiming(output: Path) -> Iterator[Path]:
 
 def replace_manifest(path: Path, content: dict[str, Any]) -> None:
     """Writes it as a whole; inside ``claiming``."""
-    partial = path.with_name(".manifest.json.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_manifest(output: Path, content: dict[str, Any]) -> Path:

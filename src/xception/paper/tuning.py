@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError, count_of
+from xception.paper.locks import try_lock
 from xception.paper.manifest import claiming, manifest_path, refuse_foreign, replace_manifest
 from xception.paper.search import KEYS, Asked, Study
 from xception.paper.trials import Network, TrialResult, read_trials, run_trial, trial_path
@@ -70,7 +71,7 @@ def _next_trial(search: Search, studies: dict[str, Study]) -> tuple[Network, Ask
     with FileLock(search.output / ".ask.lock"):
         for network in search.networks:
             for trial in studies[network.name].running():
-                lock = _try_lock(search.output, network, trial)
+                lock = try_lock(trial_path(search.output, network.name, trial.number))
                 if lock is not None:
                     return network, trial, lock
         asked = {n.name: len(studies[n.name].trials()) for n in search.networks}
@@ -78,22 +79,9 @@ def _next_trial(search: Search, studies: dict[str, Study]) -> tuple[Network, Ask
         if asked[fewest.name] >= search.trials:
             return None
         trial = studies[fewest.name].ask()
-        lock = _try_lock(search.output, fewest, trial)
+        lock = try_lock(trial_path(search.output, fewest.name, trial.number))
         assert lock is not None
         return fewest, trial, lock
-
-
-def _try_lock(output: Path, network: Network, trial: Asked) -> Any:
-    from filelock import FileLock, Timeout
-
-    path = trial_path(output, network.name, trial.number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.parent / f".{path.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return lock
 
 
 def _claim(search: Search) -> None:
