@@ -1,7 +1,7 @@
 """Asynchronous training on Ray, with real kills, in a network namespace with loopback only.
 
-What happens in each scenario, and why parameters count the uses of the images, stands in
-``ray_scenarios.py``; they share one Ray cluster.
+What happens in each scenario stands in ``ray_scenarios.py``, why parameters count the uses of the
+images in ``ray_counting.py``; all share one Ray cluster.
 """
 
 import json

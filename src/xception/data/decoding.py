@@ -156,12 +156,8 @@ def _one_pixel_jpeg() -> bytes:
 _PROBE = _one_pixel_jpeg()
 
 
-def from_pil(image: Image.Image) -> Tensor:
-    """The RGB pixels of a PIL image, upright, on white: (3, H, W) uint8."""
-    return _from_pil(image)
-
-
 def _from_pil(image: Image.Image) -> Tensor:
+    """The RGB pixels of a PIL image, upright, on white: (3, H, W) uint8."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit grey; "I" is how older PILs open it
         values = np.asarray(image).astype(np.float64)

@@ -107,11 +107,6 @@ class TrainingLoader:
         """Global batches, that is optimizer steps, in an epoch."""
         return len(self.source) // self.batch_size
 
-    @property
-    def micro_batch_size(self) -> int:
-        """Samples in each batch that this process gets."""
-        return self.batch_size // (self.world_size * self.accumulation)
-
     def __len__(self) -> int:
         """Micro-batches of a full epoch on this process."""
         return self.steps_per_epoch * self.accumulation

@@ -46,12 +46,10 @@ class Decision:
     Attributes:
         outcome: The word.
         reason: Why, in half a sentence.
-        adjusted_p: After Holm's correction; None if there were too few seeds.
     """
 
     outcome: Outcome
     reason: str
-    adjusted_p: float | None = None
 
 
 def decide(
@@ -89,14 +87,14 @@ def _decision(kind: str, comparison: PairedComparison | None, p: float) -> Decis
         pairs = "1 pair" if comparison.count == 1 else f"{comparison.count} pairs"
         return Decision("undecided", f"{pairs} of seeds, {LEAST_SEEDS} are needed")
     if p > LEVEL:
-        return Decision("undecided", f"p = {p:.2g} after Holm's correction", p)
+        return Decision("undecided", f"p = {p:.2g} after Holm's correction")
     if kind == "equal":
         inside = equivalence_p(comparison, MARGIN) <= outside_p(comparison, MARGIN)
         where = "within" if inside else "outside"
         reason = f"{where} ±{MARGIN * 100:g} point, p = {p:.2g} after Holm's correction"
-        return Decision("confirmed" if inside else "contradicted", reason, p)
+        return Decision("confirmed" if inside else "contradicted", reason)
     if comparison.sign_flip_p > LEVEL:
         reason = f"the exact sign-flip test gives p = {comparison.sign_flip_p:.2g}"
-        return Decision("undecided", reason, p)
+        return Decision("undecided", reason)
     outcome: Outcome = "confirmed" if comparison.difference > 0 else "contradicted"
-    return Decision(outcome, f"p = {p:.2g} after Holm's correction", p)
+    return Decision(outcome, f"p = {p:.2g} after Holm's correction")
