@@ -1,4 +1,4 @@
-"""What 8 bits cost on labelled images: measured by ``xception evaluate``, kept with the model."""
+"""What short numbers cost on labelled images: measured by ``xception evaluate``, kept."""
 
 import sys
 from collections.abc import Callable
@@ -10,8 +10,6 @@ from torch import nn
 
 if TYPE_CHECKING:
     from xception.weights.files import LoadedModel
-
-INT8 = "openvino-int8"
 
 
 def engine_figures(
@@ -25,10 +23,10 @@ def engine_figures(
     data: str,
     batch_size: int,
 ) -> dict[str, Any]:
-    """What to say of the engine of an evaluation; of 8 bits, how much they lose.
+    """What to say of the engine of an evaluation; of short numbers, what they lose.
 
-    The loss is measured by the same evaluation of the float32 network, and stored in the record of
-    the quantised model: from then on, ``predict`` tells it.
+    The loss of 8 bits or bfloat16 is measured by the same evaluation in float32, and stored in the
+    record of the conversion: from then on, ``predict`` tells it.
 
     Args:
         plain: The network.
@@ -44,13 +42,13 @@ def engine_figures(
         Primitives for the output; empty without an engine.
     """
     from xception.export.cache import add_to_record
-    from xception.export.engine import Engine
+    from xception.export.engine import REDUCED, Engine
     from xception.export.load import load_engine
 
     if not isinstance(model, Engine):
         return {}
     name, threads = model.facts.name, model.facts.threads
-    if name != INT8:
+    if name not in REDUCED:
         return {"engine": name, "threads": threads}
     float32 = measure(load_engine(plain, "openvino", batch_size=batch_size, threads=threads))
     told = {"engine": name, "threads": threads}

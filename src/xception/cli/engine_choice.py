@@ -27,8 +27,8 @@ def add_engine_options(parser: "ArgumentParser", *, default: str | None, absent:
         "--engine",
         type=str | None,
         default=default,
-        help="What computes on the CPU: torch, compile, onnxruntime, openvino, openvino-int8, or "
-        f"auto, which times the float32 ones once. {absent}",
+        help="What computes on the CPU: torch, compile, onnxruntime, openvino, openvino-bf16, "
+        f"openvino-int8, or auto, which times the float32 ones once. {absent}",
     )
     add("--threads", type=int | None, help="Of the CPU; by default as many as torch takes.")
     add(

@@ -8,14 +8,19 @@ from typing import Any, TypeVar
 import torch
 
 from xception.errors import InputError, RunFailedError, count_of
-from xception.export.agreement import CHECKED, require_agreement, require_likeness
+from xception.export.agreement import (
+    BFLOAT16_TOLERANCE,
+    CHECKED,
+    require_agreement,
+    require_likeness,
+)
 from xception.export.cache import newest_entry, read_record, stored_or_built, weights_digest
 from xception.export.calibration import Calibration
 from xception.export.conversion import to_openvino, write_compiled, write_onnx, write_openvino
-from xception.export.engine import Engine, EngineFacts, Run
+from xception.export.engine import REDUCED, Engine, EngineFacts, Run
 from xception.export.extras import require_library, versions_of
 from xception.export.folding import fold_batch_norms
-from xception.export.processor import cpu_flags
+from xception.export.processor import cpu_flags, multiplies_bfloat16
 from xception.export.quantisation import quantise, weight_bits
 from xception.export.runtimes import (
     run_compiled,
@@ -31,6 +36,7 @@ _LIBRARIES = {
     "compile": ["torch"],
     "onnxruntime": ["torch", "onnx", "onnxscript"],
     "openvino": ["torch", "openvino"],
+    "openvino-bf16": ["torch", "openvino"],
     "openvino-int8": ["torch", "openvino", "nncf"],
 }
 
@@ -55,7 +61,8 @@ def build_engine(
         calibration: See `xception.export.load.load_engine`.
 
     Raises:
-        InputError: A library that is not installed, or int8 without calibration images.
+        InputError: A library that is not installed, int8 without calibration images, or bfloat16
+            on a processor that does not multiply it.
         RunFailedError: The model can't be converted, or the result computes something else.
     """
     size = loaded.preprocessing.size
@@ -73,6 +80,9 @@ def build_engine(
         require_library("openvino")
         entry = _stored(loaded, engine, _convert_openvino(loaded))
         run = run_openvino(entry, threads, batch_size)
+    elif engine == "openvino-bf16":
+        entry = _stored_bfloat16(loaded)
+        run = run_openvino(entry, threads, batch_size, "bf16")
     else:
         entry = _stored_int8(loaded, calibration)
         run = run_openvino(entry, threads, batch_size)
@@ -132,6 +142,25 @@ def _convert_openvino(loaded: LoadedModel) -> Callable[[Path], Run]:
     return build
 
 
+def _stored_bfloat16(loaded: LoadedModel) -> Path:
+    """The float32 conversion, checked in float32 and then in bfloat16."""
+    engine = "openvino-bf16"
+    require_library("openvino")
+    if not multiplies_bfloat16(cpu_flags()):
+        raise InputError(
+            f"{engine} needs a processor that multiplies bfloat16 (AVX-512 BF16, AMX or ARM's "
+            "bf16), and this one does not; take --engine openvino"
+        )
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        run = _converting(engine, lambda: _convert_openvino(loaded)(folder))
+        require_agreement(loaded, run, engine)
+        rounded = run_openvino(folder, torch.get_num_threads(), CHECKED, "bf16")
+        return {"difference": require_agreement(loaded, rounded, engine, BFLOAT16_TOLERANCE)}
+
+    return stored_or_built(loaded.path, identity_of(loaded, engine), build)
+
+
 def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
     """The quantised model: of these calibration images, or the one used last."""
     for library in ("openvino", "nncf"):
@@ -180,14 +209,17 @@ def _converting(engine: str, convert: Callable[[], Result]) -> Result:
 
 
 def _note(record: Mapping[str, Any]) -> str:
-    if "calibration_origin" not in record:
+    engine = record.get("identity", {}).get("engine")
+    if engine not in REDUCED:
         return ""
-    images = count_of(record["calibration_images"], "image")
-    said = f"8-bit, calibrated with {images} of {record['calibration_origin']}"
+    said = "bfloat16"
+    if "calibration_origin" in record:
+        images = count_of(record["calibration_images"], "image")
+        said = f"8-bit, calibrated with {images} of {record['calibration_origin']}"
     if "accuracy" not in record:
         return (
             f"{said}; its loss of accuracy is not measured yet: "
-            "xception evaluate MODEL DATA --engine openvino-int8"
+            f"xception evaluate MODEL DATA --engine {engine}"
         )
     found = record["accuracy"]
     return (

@@ -9,7 +9,18 @@ from torch import Tensor, nn
 
 from xception.errors import InputError, nearest
 
-ENGINES = ("torch", "compile", "onnxruntime", "openvino", "openvino-int8", "auto")
+ENGINES = (
+    "torch",
+    "compile",
+    "onnxruntime",
+    "openvino",
+    "openvino-bf16",
+    "openvino-int8",
+    "auto",
+)
+REDUCED = ("openvino-bf16", "openvino-int8")
+"""Engines that round more than float32 does: their answers differ a little from the network's."""
+
 FLOAT32_TOLERANCE = 1e-4
 """Largest difference between a float32 engine's logits and the network's, over the largest logit.
 

@@ -28,8 +28,8 @@ def load_engine(
     Args:
         source: What ``open_model`` takes, or what it returned.
         engine: "torch" (BatchNorm folded, channels_last), "compile" (by torch's compiler, ahead of
-            time), "onnxruntime", "openvino", "openvino-int8", or "auto": the fastest float32 one
-            on this machine, see ``choose_engine``.
+            time), "onnxruntime", "openvino", "openvino-bf16", "openvino-int8", or "auto": the
+            fastest float32 one on this machine, see ``choose_engine``.
         batch_size: Images that one call will have; "compile" is made for it and "auto" times it.
         threads: How many; by default as many as torch takes.
         calibration: For "openvino-int8": images like those that will be classified; or a function
@@ -40,7 +40,8 @@ def load_engine(
 
     Raises:
         InputError: No such engine, a value out of range, a library that is not installed (the
-            message names the extra), or int8 without calibration images.
+            message names the extra), int8 without calibration images, or bfloat16 on a processor
+            that does not multiply it.
         RunFailedError: The model can't be converted, or the result computes something else.
     """
     require_engine(engine)

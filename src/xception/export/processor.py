@@ -1,9 +1,10 @@
-"""What a processor can do with 8-bit integers, and its name for the cache."""
+"""What a processor can do with short numbers, and its name for the cache."""
 
 import platform
 from pathlib import Path
 
 _VNNI = {"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"}
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -37,6 +38,16 @@ def products_saturate(flags: frozenset[str]) -> bool:
         (True, False)
     """
     return not flags & (_VNNI | {"asimddp"})
+
+
+def multiplies_bfloat16(flags: frozenset[str]) -> bool:
+    """Whether the processor has products of bfloat16 numbers; converting alone gains nothing.
+
+    Example:
+        >>> multiplies_bfloat16(frozenset({"avx512_bf16"})), multiplies_bfloat16(frozenset())
+        (True, False)
+    """
+    return bool(flags & _BFLOAT16)
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

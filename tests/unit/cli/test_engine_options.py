@@ -8,7 +8,12 @@ from PIL import Image
 from xception import create_model
 from xception.data.digits import open_digits
 from xception.data.preprocessing import Preprocessing
+from xception.export.processor import cpu_flags, multiplies_bfloat16
 from xception.weights.files import save_model
+
+needs_bfloat16 = pytest.mark.skipif(
+    not multiplies_bfloat16(cpu_flags()), reason="this processor does not multiply bfloat16"
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,23 @@ def test_evaluate_measures_what_8_bits_lose_and_predict_tells_it(command, model,
     )
     code, out, _ = command("evaluate", model, digits, *engine)
     assert "top-1 in float32" in out
+
+
+@needs_bfloat16
+def test_evaluate_measures_what_bfloat16_loses(command, model, digits):
+    pytest.importorskip("openvino")
+    code, plain, _ = command("evaluate", model, digits, "--json")
+    code, out, _ = command("evaluate", model, digits, "--json", "--engine", "openvino-bf16")
+    assert code == 0
+    found, expected = json.loads(out), json.loads(plain)["top1"]
+    assert found["engine"] == "openvino-bf16"
+    assert found["float32_top1"] == expected
+    assert found["top1_loss"] == pytest.approx(expected - found["top1"])
+    _, _, err = command("predict", model, digits / "3", "--engine", "openvino-bf16")
+    assert err == (
+        f"xception: bfloat16; top1 on 40 images of {digits}, evaluation: {found['top1']:.4f}, "
+        f"float32 {expected:.4f}\n"
+    )
 
 
 def test_evaluate_with_an_engine_gives_the_networks_figures(command, model, digits):
