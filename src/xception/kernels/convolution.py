@@ -17,6 +17,7 @@ from xception.kernels import reference
 from xception.kernels.dispatch import (
     as_channels_last,
     as_given,
+    given_or_zeros,
     images_of,
     rows_of,
     runs_kernel,
@@ -171,18 +172,22 @@ def _convolution_backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, weight, center, ctx.statistics, *ctx.geometry = inputs
+    ctx.set_materialize_grads(False)
+    ctx.outputs = output[0].shape
     # Without statistics the backward pass does not read z.
     ctx.save_for_backward(x, weight, center, output[0] if ctx.statistics else x.new_empty(0))
 
 
 def _backward(
-    ctx: Any, grad: Tensor, grad_sum: Tensor, grad_squares: Tensor
+    ctx: Any, grad: Tensor | None, grad_sum: Tensor | None, grad_squares: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     x, weight, center, z = ctx.saved_tensors
     needs_x = ctx.needs_input_grad[0]
-    sums = (center, ctx.statistics)
+    if grad is None:
+        grad = x.new_zeros(ctx.outputs)
+    sums = (given_or_zeros(grad_sum, center), given_or_zeros(grad_squares, center))
     grad_x, grad_weight = _convolution_backward(
-        grad, grad_sum, grad_squares, z, x, weight, *sums, *ctx.geometry, needs_x
+        grad, *sums, z, x, weight, center, ctx.statistics, *ctx.geometry, needs_x
     )
     return grad_x if needs_x else None, grad_weight, None, None, None, None
 

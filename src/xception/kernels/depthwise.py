@@ -17,10 +17,11 @@ from xception.kernels.depthwise_launch import (
     Tap,
     channels_last_like,
     empty_tap,
+    gradient_of_tap,
     launch_backward,
     launch_forward,
 )
-from xception.kernels.dispatch import runs_kernel
+from xception.kernels.dispatch import given_or_zeros, runs_kernel
 
 
 def depthwise(
@@ -136,11 +137,16 @@ def _depthwise_backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     z, scale, shift, residual, weight, ctx.relu, ctx.tap = inputs
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(z, scale, shift, residual, weight)
 
 
-def _backward(ctx: Any, grad_out: Tensor, grad_tap: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(
+    ctx: Any, grad_out: Tensor | None, grad_tap: Tensor | None
+) -> tuple[Tensor | None, ...]:
     z, scale, shift, residual, weight = ctx.saved_tensors
+    grad_out = given_or_zeros(grad_out, z)
+    grad_tap = gradient_of_tap(grad_tap, z, ctx.tap)
     grad_z, grad_residual, grad_scale, grad_shift, grad_weight = _depthwise_backward(
         grad_out, grad_tap, z, scale, shift, residual, weight, ctx.relu, ctx.tap
     )

@@ -97,6 +97,11 @@ def empty_tap(z: Tensor, tap: str) -> Tensor:
     return torch.empty(size, dtype=z.dtype, device=z.device, memory_format=torch.channels_last)
 
 
+def gradient_of_tap(gradient: Tensor | None, z: Tensor, tap: str) -> Tensor:
+    """The gradient of the second result; zeros where nothing used it."""
+    return empty_tap(z, tap).zero_() if gradient is None else gradient
+
+
 @as_given
 def launch_forward(
     z: Tensor,

@@ -67,6 +67,15 @@ def as_channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
+def given_or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """The gradient of an output; zeros for an output that nothing used.
+
+    Operators ask autograd not to make those zeros itself: most belong to outputs that a backward
+    kernel does not read, some of them as large as a map.
+    """
+    return torch.zeros_like(like) if gradient is None else gradient
+
+
 def rows_of(tensor: Tensor) -> Tensor:
     """The (N·H·W, C) view of a channels_last (N, C, H, W) tensor.
 

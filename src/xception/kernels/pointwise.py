@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from xception.kernels import reference
-from xception.kernels.dispatch import runs_kernel
+from xception.kernels.dispatch import given_or_zeros, runs_kernel
 from xception.kernels.pointwise_launch import launch_backward, launch_forward
 
 
@@ -96,17 +96,20 @@ def _pointwise_backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, weight, center, ctx.statistics = inputs
+    ctx.set_materialize_grads(False)
+    ctx.outputs = output[0].shape
     # Without statistics the backward pass does not read z.
     ctx.save_for_backward(x, weight, center, output[0] if ctx.statistics else x.new_empty(0))
 
 
 def _backward(
-    ctx: Any, grad: Tensor, grad_sum: Tensor, grad_squares: Tensor
+    ctx: Any, grad: Tensor | None, grad_sum: Tensor | None, grad_squares: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     x, weight, center, z = ctx.saved_tensors
-    grad_x, grad_weight = _pointwise_backward(
-        grad, grad_sum, grad_squares, z, x, weight, center, ctx.statistics
-    )
+    if grad is None:
+        grad = x.new_zeros(ctx.outputs)
+    sums = (given_or_zeros(grad_sum, center), given_or_zeros(grad_squares, center))
+    grad_x, grad_weight = _pointwise_backward(grad, *sums, z, x, weight, center, ctx.statistics)
     return grad_x, grad_weight, None, None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from xception.kernels import reference
-from xception.kernels.dispatch import runs_kernel
+from xception.kernels.dispatch import given_or_zeros, runs_kernel
 from xception.kernels.pooling_launch import Gradients, launch_backward, launch_forward, pooled_like
 
 
@@ -130,14 +130,16 @@ def _pool_backward_fake(
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     z, scale, _, shortcut, shortcut_scale, _, ctx.padding, _ = inputs
     ctx.size = list(z.shape)
+    ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(output[2])
     ctx.save_for_backward(output[1], output[2], scale, shortcut, shortcut_scale)
 
 
 def _backward(
-    ctx: Any, grad: Tensor, grad_selected: Tensor, grad_index: Tensor
+    ctx: Any, grad: Tensor | None, grad_selected: Tensor | None, grad_index: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     selected, index, scale, shortcut, shortcut_scale = ctx.saved_tensors
+    grad = given_or_zeros(grad, selected)
     grads = _pool_backward(
         grad, selected, index, scale, shortcut, shortcut_scale, ctx.size, ctx.padding
     )

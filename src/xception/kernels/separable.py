@@ -12,8 +12,13 @@ from torch.library import custom_op
 
 from xception.kernels import reference
 from xception.kernels.depthwise import _depthwise_backward
-from xception.kernels.depthwise_launch import Tap, channels_last_like, empty_tap
-from xception.kernels.dispatch import runs_kernel
+from xception.kernels.depthwise_launch import (
+    Tap,
+    channels_last_like,
+    empty_tap,
+    gradient_of_tap,
+)
+from xception.kernels.dispatch import given_or_zeros, runs_kernel
 from xception.kernels.pointwise import _pointwise_backward
 from xception.kernels.separable_launch import MAXIMUM_OUTPUTS, Results, launch_forward
 
@@ -115,6 +120,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
     z, scale, shift, depthwise_weight, pointwise_weight, center, *flags = inputs
     ctx.relu, ctx.tap, ctx.statistics, _ = flags
     out, _, _, _, spatial = output
+    ctx.set_materialize_grads(False)
+    ctx.outputs = out.shape
     ctx.save_for_backward(
         z,
         scale,
@@ -129,15 +136,19 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Results) -> None:
 
 def _backward(
     ctx: Any,
-    grad: Tensor,
-    grad_sum: Tensor,
-    grad_squares: Tensor,
-    grad_tap: Tensor,
-    grad_spatial: Tensor,
+    grad: Tensor | None,
+    grad_sum: Tensor | None,
+    grad_squares: Tensor | None,
+    grad_tap: Tensor | None,
+    _: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     z, scale, shift, depthwise_weight, pointwise_weight, center, out, spatial = ctx.saved_tensors
+    if grad is None:
+        grad = z.new_zeros(ctx.outputs)
+    sums = (given_or_zeros(grad_sum, center), given_or_zeros(grad_squares, center))
+    grad_tap = gradient_of_tap(grad_tap, z, ctx.tap)
     grad_spatial, grad_pointwise = _pointwise_backward(
-        grad, grad_sum, grad_squares, out, spatial, pointwise_weight, center, ctx.statistics
+        grad, *sums, out, spatial, pointwise_weight, center, ctx.statistics
     )
     grad_z, _, grad_scale, grad_shift, grad_depthwise = _depthwise_backward(
         grad_spatial, grad_tap, z, scale, shift, None, depthwise_weight, ctx.relu, ctx.tap
