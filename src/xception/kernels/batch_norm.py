@@ -1,11 +1,15 @@
 """BatchNorm as two vectors: scale and shift of every channel, from sums that a kernel took.
 
-Everything here is plain PyTorch on vectors of C numbers, so that gradients, running statistics and
-the reduction over replicas need no kernel, and ``torch.compile`` fuses them.
+Plain PyTorch on vectors of C numbers, so that the reduction over replicas needs no kernel, and
+``torch.compile`` fuses it all. In eager mode on a GPU it would be some twenty launches a layer:
+there :mod:`xception.kernels.normalizer` does the same in one.
 """
 
 import torch
 from torch import Tensor, nn
+
+from xception.kernels.dispatch import runs_kernel
+from xception.kernels.normalizer import move_running, normalizer
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> bool:
@@ -48,6 +52,8 @@ def scale_and_shift(
     Returns:
         scale and shift, (C,) float32 (float64 for float64).
     """
+    if _takes_kernel(norm, total, count):
+        return _by_kernel(norm, total, squares, center, count)
     if center is None:
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -69,6 +75,40 @@ def scale_and_shift(
     return scale, shift
 
 
+def _takes_kernel(norm: nn.BatchNorm2d | nn.SyncBatchNorm, total: Tensor, count: int) -> bool:
+    """Whether the vectors are computed by one launch: not if a compiler or replicas want a say."""
+    if torch.compiler.is_compiling() or not runs_kernel(total):
+        return False
+    replicas = _replicas(norm) if isinstance(norm, nn.SyncBatchNorm) else 1
+    return replicas == 1 and total.dtype == torch.float32 and count > 1
+
+
+def _by_kernel(
+    norm: nn.BatchNorm2d | nn.SyncBatchNorm,
+    total: Tensor,
+    squares: Tensor,
+    center: Tensor | None,
+    count: int,
+) -> tuple[Tensor, Tensor]:
+    """The same as :func:`scale_and_shift` in one launch, and one for the running statistics."""
+    statistics = center is not None
+    scale, shift, mean, variance = normalizer(
+        total,
+        squares,
+        total if center is None else center,
+        norm.running_mean,
+        norm.running_var,
+        norm.weight,
+        norm.bias,
+        count,
+        norm.eps,
+        statistics,
+    )
+    if statistics:
+        _update_running(norm, mean, variance, count)
+    return scale, shift
+
+
 @torch.no_grad()
 def _update_running(
     norm: nn.BatchNorm2d | nn.SyncBatchNorm, mean: Tensor, variance: Tensor, count: int | Tensor
@@ -79,6 +119,10 @@ def _update_running(
     if norm.running_mean is None or norm.running_var is None:
         return
     assert norm.num_batches_tracked is not None
+    if norm.momentum is not None and isinstance(count, int) and _takes_kernel(norm, mean, count):
+        running = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+        move_running(mean, variance, *running, count, norm.momentum)
+        return
     norm.num_batches_tracked.add_(1)
     unbiased = variance * (count / (count - 1))
     if norm.momentum is None:  # torch's cumulative average

@@ -79,8 +79,7 @@ def _with_sums(
         z = as_channels_last(F.conv2d(as_channels_last(x), weight, None, stride, padding))
     if not statistics:
         return z, torch.empty_like(center), torch.empty_like(center)
-    sums = column_sums(rows_of(z), center)
-    return z, sums[0].clone(), sums[1].clone()
+    return z, *column_sums(rows_of(z), center)
 
 
 @_convolution.register_fake

@@ -48,8 +48,8 @@ def depthwise_backward(
 ):
     """Grid: (ceil(N / IMAGES)·ceil(H / ROWS), ceil(W / BLOCK_W), ceil(C / BLOCK_C)).
 
-    partial: (grid[0]·grid[1], 11, C) float32: nine filter taps, then sum(g·z), sum(g), where g is
-    the gradient of the sum in front of the ReLU. The last two are written only with AFFINE.
+    partial: (grid[0]·grid[1], 9 or with AFFINE 11, C) float32: nine filter taps, then sum(g·z) and
+    sum(g), where g is the gradient of the sum in front of the ReLU.
     """
     chunks = tl.cdiv(H, ROWS)
     first_image = (tl.program_id(0) // chunks) * IMAGES
@@ -175,7 +175,7 @@ def depthwise_backward(
             middle_right = below_right
 
     program = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64)
-    partial = partial_ptr + program * 11 * C + c
+    partial = partial_ptr + program * (11 if AFFINE else 9) * C + c
     tl.store(partial + 0 * C, tl.sum(s00, 0), mask=channels)
     tl.store(partial + 1 * C, tl.sum(s01, 0), mask=channels)
     tl.store(partial + 2 * C, tl.sum(s02, 0), mask=channels)

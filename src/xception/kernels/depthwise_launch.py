@@ -8,6 +8,7 @@ from torch import Tensor
 from xception.kernels import tuning
 from xception.kernels.compilation import start
 from xception.kernels.dispatch import as_channels_last, as_given
+from xception.kernels.sums_launch import added_up
 
 Tap = Literal["none", "sum", "strided", "strided-relu"]
 TAPS = get_args(Tap)
@@ -99,7 +100,9 @@ def empty_tap(z: Tensor, tap: str) -> Tensor:
 
 def gradient_of_tap(gradient: Tensor | None, z: Tensor, tap: str) -> Tensor:
     """The gradient of the second result; zeros where nothing used it."""
-    return empty_tap(z, tap).zero_() if gradient is None else gradient
+    if gradient is not None:
+        return gradient
+    return empty_tap(z, tap) if tap == "none" else empty_tap(z, tap).zero_()
 
 
 @as_given
@@ -184,7 +187,7 @@ def launch_backward(
     grad_residual = z.new_empty(0) if residual is None else channels_last_like(z)
     batch, channels, height, width = z.shape
 
-    def launch(config: tuning.Config) -> Tensor:
+    def launch(config: tuning.Config) -> tuple[Tensor, Tensor, Tensor]:
         rows = min(config["ROWS"], height)
         images = min(config["IMAGES"], batch)
         grid = (
@@ -192,7 +195,8 @@ def launch_backward(
             triton.cdiv(width, config["BLOCK_W"]),
             triton.cdiv(channels, config["BLOCK_C"]),
         )
-        partial = z.new_empty((grid[0] * grid[1], 11, channels), dtype=torch.float32)
+        count = 9 if scale is None else 11
+        partial = z.new_empty((grid[0] * grid[1], count, channels), dtype=torch.float32)
         start(
             depthwise_backward,
             grid,
@@ -221,13 +225,10 @@ def launch_backward(
             STAGES=config["STAGES"],
             num_warps=config["num_warps"],
         )
-        return partial[:, : 9 if scale is None else 11].sum(0)
+        return added_up(partial, torch.empty_like(weight))
 
     key = _key(z, scale is not None, residual is not None, relu, tap)
     candidates = backward_candidates(height, channels)
-    sums = launch(tuning.choose("depthwise_backward", key, candidates, launch))
-    # reshape() would leave a view with the strides of the transposed sums.
-    grad_weight = sums[:9].t().contiguous().view(weight.shape).to(weight.dtype)
-    empty = sums.new_empty(0)
-    grad_scale, grad_shift = (empty, empty.clone()) if scale is None else (sums[9], sums[10])
-    return grad_z, grad_residual, grad_scale.clone(), grad_shift.clone(), grad_weight
+    choice = tuning.choose("depthwise_backward", key, candidates, launch)
+    grad_weight, grad_scale, grad_shift = launch(choice)
+    return grad_z, grad_residual, grad_scale, grad_shift, grad_weight

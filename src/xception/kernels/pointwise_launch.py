@@ -8,6 +8,9 @@ from torch import Tensor
 from xception.kernels import tuning
 from xception.kernels.compilation import start
 from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
+from xception.kernels.sums_launch import added_up
+
+Sums = tuple[Tensor, Tensor]
 
 # cuBLAS may beat a Triton product by more than the statistics' extra pass costs.
 LIBRARY: tuning.Config = {"LIBRARY": 1}
@@ -67,10 +70,10 @@ def launch_forward(
     rows, matrix = rows_of(x), weight.reshape(outputs, inputs).contiguous()
     out = x.new_empty((len(rows), outputs))
 
-    def launch(config: tuning.Config) -> Tensor:
+    def launch(config: tuning.Config) -> Sums:
         if config == LIBRARY:
             torch.mm(rows, matrix.t(), out=out)
-            return column_sums(out, center) if statistics else _no_sums(x)
+            return column_sums(out, center) if statistics else no_sums(x)
         tiles_m = triton.cdiv(len(rows), config["BLOCK_M"])
         tiles_n = triton.cdiv(outputs, config["BLOCK_N"])
         partial = x.new_empty((tiles_m if statistics else 0, 2, outputs), dtype=torch.float32)
@@ -89,11 +92,11 @@ def launch_forward(
             PRECISION="ieee" if x.dtype == torch.float32 else "tf32",
             **config,
         )
-        return partial.sum(0) if statistics else _no_sums(x)
+        return added_up(partial)[:2] if statistics else no_sums(x)
 
     key = (str(x.dtype), tuning.power_of_two(len(rows)), inputs, outputs, statistics)
     sums = launch(tuning.choose("pointwise", key, product_candidates(x.dtype), launch))
-    return images_of(out, batch, height, width), sums[0].clone(), sums[1].clone()
+    return images_of(out, batch, height, width), *sums
 
 
 @as_given
@@ -183,8 +186,8 @@ def _backward_input(
     return launch(tuning.choose("pointwise_backward", key, candidates, launch))
 
 
-def column_sums(rows: Tensor, center: Tensor) -> Tensor:
-    """Sums over the rows of (rows - center) and of its square: (2, N) float32.
+def column_sums(rows: Tensor, center: Tensor) -> Sums:
+    """Sums over the rows of (rows - center) and of its square: (N,) float32 each.
 
     Args:
         rows: (M, N), contiguous.
@@ -196,7 +199,7 @@ def column_sums(rows: Tensor, center: Tensor) -> Tensor:
 
     count, columns = rows.shape
 
-    def launch(config: tuning.Config) -> Tensor:
+    def launch(config: tuning.Config) -> Sums:
         programs = triton.cdiv(count, config["ROWS"])
         partial = rows.new_empty((programs, 2, columns), dtype=torch.float32)
         grid = (programs, triton.cdiv(columns, config["BLOCK_N"]))
@@ -210,7 +213,7 @@ def column_sums(rows: Tensor, center: Tensor) -> Tensor:
             N=columns,
             **config,
         )
-        return partial.sum(0)
+        return added_up(partial)[:2]
 
     candidates = [
         {"ROWS": rows_each, "BLOCK_M": block_m, "BLOCK_N": 64, "num_warps": 4}
@@ -275,5 +278,6 @@ def _tile(block_m: int, block_n: int, block_k: int, *, warps: int, stages: int) 
     }
 
 
-def _no_sums(x: Tensor) -> Tensor:
-    return x.new_empty((2, 0), dtype=torch.float32)
+def no_sums(x: Tensor) -> Sums:
+    """Two empty vectors, where no sums are wanted."""
+    return x.new_empty(0, dtype=torch.float32), x.new_empty(0, dtype=torch.float32)

@@ -6,6 +6,7 @@ from torch import Tensor
 from xception.kernels import tuning
 from xception.kernels.compilation import start
 from xception.kernels.dispatch import as_channels_last, as_given
+from xception.kernels.sums_launch import added_up
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -116,7 +117,7 @@ def launch_backward(
     grad_shortcut = grad.new_empty(0) if shortcut is None else torch.empty_like(grad)
     count = grad.numel() // channels
 
-    def reduce(config: tuning.Config) -> Tensor:
+    def reduce(config: tuning.Config) -> tuple[Tensor, Tensor, Tensor]:
         programs = triton.cdiv(count, config["ROWS"])
         partial = grad.new_empty((programs, 3, channels), dtype=torch.float32)
         start(
@@ -133,15 +134,15 @@ def launch_backward(
             SHORTCUT=shortcut is not None,
             **config,
         )
-        return partial.sum(0)
+        return added_up(partial)
 
     key = (*_key(grad), shortcut is not None)
     sums = reduce(tuning.choose("pool_sums", key, row_candidates(), reduce))
-    none = sums.new_empty(0)
-    grad_scale, grad_shift = sums[0].clone(), sums[1].clone()
+    grad_scale, grad_shift, grad_shortcut_scale = sums
     if shortcut is None:
+        none = grad_shift.new_empty(0)
         return grad_z, grad_scale, grad_shift, grad_shortcut, none, none.clone()
-    return grad_z, grad_scale, grad_shift, grad_shortcut, sums[2].clone(), grad_shift.clone()
+    return grad_z, grad_scale, grad_shift, grad_shortcut, grad_shortcut_scale, grad_shift.clone()
 
 
 def pixel_candidates() -> list[tuning.Config]:

@@ -19,6 +19,8 @@ OPERATORS = (
     "separable",
     "convolution",
     "combine",
+    "activation",
+    "activation_backward",
     "pool",
     "pool_backward",
 )
@@ -188,6 +190,26 @@ def combine(
 
 
 @as_given
+def activation(z: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
+    """ReLU(scale · z + shift), of z's type."""
+    value = _normalized(z, scale, shift, None, _wide(z.dtype))
+    return as_channels_last((F.relu(value) if relu else value).to(z.dtype))
+
+
+@as_given
+def activation_backward(
+    grad: Tensor, z: Tensor, scale: Tensor, shift: Tensor, relu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of z, scale and shift."""
+    wide = _wide(z.dtype)
+    grad = grad.to(wide)
+    if relu:
+        grad = grad * (_normalized(z, scale, shift, None, wide) > 0)
+    grad_z = as_channels_last((grad * _per_channel(scale, wide)).to(z.dtype))
+    return grad_z, (grad * z.to(wide)).sum((0, 2, 3)), grad.sum((0, 2, 3))
+
+
+@as_given
 def pool(
     z: Tensor,
     scale: Tensor,
@@ -202,12 +224,12 @@ def pool(
     wide = _wide(z.dtype)
     windows = _windows(_normalized(z, scale, shift, None, wide), padding, float("-inf"))
     best, index = windows.max(2)
-    selected = _windows(z.to(wide), padding, 0.0).gather(2, index[:, :, None])[:, :, 0]
     if shortcut is not None:
         best = best + _normalized(shortcut, shortcut_scale, shortcut_shift, None, wide)
     out = as_channels_last(best.to(z.dtype))
     if not save:
         return out, z.new_empty(0), z.new_empty(0, dtype=torch.int8)
+    selected = _windows(z.to(wide), padding, 0.0).gather(2, index[:, :, None])[:, :, 0]
     return out, as_channels_last(selected.to(z.dtype)), as_channels_last(index.to(torch.int8))
 
 
@@ -246,12 +268,9 @@ def _windows(images: Tensor, padding: list[int], fill: float) -> Tensor:
     height, width = images.shape[2:]
     top, left = padding
     images = F.pad(images, (left, 3 - left, top, 3 - top), value=fill)
+    positions = [(row, column) for row in range(3) for column in range(3)]
     return torch.stack(
-        [
-            images[:, :, row : row + height : 2, column : column + width : 2]
-            for row in range(3)
-            for column in range(3)
-        ],
+        [images[:, :, row : row + height : 2, left : left + width : 2] for row, left in positions],
         2,
     )
 

@@ -1,7 +1,5 @@
 """Launches the fused separable convolution, or its two kernels where those are faster."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -9,6 +7,7 @@ from xception.kernels import depthwise_launch, pointwise_launch, tuning
 from xception.kernels.compilation import start
 from xception.kernels.depthwise_launch import TAPS, channels_last_like, empty_tap
 from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
+from xception.kernels.sums_launch import added_up
 
 # Depthwise and pointwise kernel one after the other.
 SPLIT: tuning.Config = {"SPLIT": 1}
@@ -112,9 +111,8 @@ def launch_forward(
             PRECISION="ieee" if z.dtype == torch.float32 else "tf32",
             **config,
         )
-        sums: Any = partial.sum(0) if statistics else partial.new_empty((2, 0))
-        image = images_of(out, batch, height, width)
-        return image, sums[0].clone(), sums[1].clone(), tapped, spatial
+        sums = added_up(partial)[:2] if statistics else pointwise_launch.no_sums(z)
+        return images_of(out, batch, height, width), *sums, tapped, spatial
 
     size = (tuning.power_of_two(batch), inputs, height, width, outputs)
     key = (str(z.dtype), *size, scale is not None, relu, tap, statistics, save)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xception.kernels.activation import activation
 from xception.kernels.batch_norm import center_of, scale_and_shift
 from xception.kernels.convolution import convolution
 from xception.kernels.depthwise import depthwise
@@ -37,7 +38,9 @@ class Pending(NamedTuple):
     residual: Tensor | None = None
 
     def computed(self, relu: bool = False) -> Tensor:
-        """The activation (N, C, H, W) of z's type, in plain PyTorch; behind a ReLU if asked."""
+        """The activation (N, C, H, W) of z's type; behind a ReLU if asked."""
+        if self.scale is not None and self.shift is not None and self.residual is None:
+            return activation(self.z, self.scale, self.shift, relu)
         value = self.z
         if self.scale is not None and self.shift is not None:
             value = value * self.scale.view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)

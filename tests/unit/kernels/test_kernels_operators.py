@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 
+from xception.kernels.activation import _activation, activation
 from xception.kernels.convolution import _convolution, convolution
 from xception.kernels.depthwise import _depthwise, depthwise
 from xception.kernels.pointwise import _pointwise, pointwise
@@ -63,6 +64,10 @@ def test_convolution_passes_opcheck(statistics):
     opcheck(_convolution, (images(2, 3, 7, 5), weight, center, statistics, 2, 0))
 
 
+def test_activation_passes_opcheck():
+    opcheck(_activation, (images(2, 4, 3, 5), vector(4), vector(4), True))
+
+
 def test_references_pass_gradcheck():
     # Finite differences in float64; values away from the kinks of ReLU and maximum.
     z = images(2, 3, 4, 3, dtype=torch.float64)
@@ -81,6 +86,7 @@ def test_references_pass_gradcheck():
     assert torch.autograd.gradcheck(
         lambda x, w: convolution(x, w, stride=2, padding=1, center=center), (z, kernel)
     )
+    assert torch.autograd.gradcheck(activation, (z, scale, shift, True), fast_mode=True)
     shortcut = images(2, 3, 2, 2, dtype=torch.float64)
     arguments = (z, scale, shift, shortcut, vector(3, torch.float64), vector(3, torch.float64))
 

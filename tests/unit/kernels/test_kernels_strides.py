@@ -9,27 +9,38 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from xception.kernels import (
+    activation,
     convolution,
     depthwise,
     depthwise_launch,
+    normalizer,
     pointwise,
     pointwise_launch,
     pooling,
     pooling_launch,
     separable,
     separable_launch,
+    sums_launch,
     tuning,
 )
 
 OPERATORS = torch.ops.xception
-LAUNCHES = (depthwise_launch, pointwise_launch, pooling_launch, separable_launch)
+LAUNCHES = (
+    activation,
+    depthwise_launch,
+    normalizer,
+    pointwise_launch,
+    pooling_launch,
+    separable_launch,
+    sums_launch,
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_kernels(monkeypatch):
     for module in LAUNCHES:
         monkeypatch.setattr(module, "start", lambda *arguments, **options: None)
-    for module in (convolution, depthwise, pointwise, pooling, separable):
+    for module in (activation, convolution, depthwise, pointwise, pooling, separable):
         monkeypatch.setattr(module, "runs_kernel", lambda tensor: True)
 
 
@@ -72,6 +83,14 @@ def cases():
         for needs_x in (False, True):
             arguments = (images(24), *sums, z, images(16), weight, kept, statistics, 1, 1, needs_x)
             yield "convolution_backward", arguments
+    for relu in (True, False):
+        yield "activation", (images(16), vector, vector, relu)
+        yield "activation_backward", (images(16), images(16), vector, vector, relu)
+    for statistics, affine in ((True, vector.bfloat16()), (True, None), (False, vector)):
+        sums = [vector if statistics else empty] * 3
+        arguments = (*sums, vector, vector, affine, affine, 60, 1e-3, statistics)
+        yield "normalizer", arguments
+        yield "normalizer_backward", (vector, vector, *arguments)
     index = torch.zeros(2, 16, 3, 3, dtype=torch.int8).to(memory_format=torch.channels_last)
     for shortcut in ((images(16, *half), vector, vector), (None, None, None)):
         for save in (False, True):
@@ -99,7 +118,9 @@ def test_launches_return_what_the_compiler_was_promised(choice, monkeypatch):
                 for value in arguments
             ]
             promised = operator(*fakes)
+        if isinstance(actual, torch.Tensor):
+            actual, promised = (actual,), (promised,)
         for place, (left, right) in enumerate(zip(actual, promised, strict=True)):
             found = (left.shape, left.stride(), left.dtype)
             assert found == (right.shape, right.stride(), right.dtype), (name, place)
-    assert len(names) == 9
+    assert len(names) == 13
