@@ -3,21 +3,37 @@
 """Triton: the whole backward pass of the fused depthwise convolution in one sweep.
 
 One pass over the output gradient (with a halo) and the input (without) gives the input gradient
-behind ReLU and BatchNorm, the filter gradient and the gradients of BatchNorm's scale and shift. The
-sums stay in registers over all rows and images of a program; each program writes one row of float32
-partial sums, which are added up afterwards: no atomics, hence the same bits on every run.
+behind ReLU and BatchNorm, the filter gradient and the gradients of BatchNorm's scale and shift. As
+in the forward pass a thread slides down a strip of columns, with three rows of the output gradient
+in registers. The sums stay there over all rows and strips of a program; each program writes one row
+of float32 partial sums, which are added up afterwards: no atomics, the same bits on every run.
 """
 
 import triton
 import triton.language as tl
 
 from xception.kernels.depthwise_triton import (
-    STRIDED,
+    NO_TAP,
     STRIDED_RELU,
     SUM,
     load_filter,
-    load_row,
+    strips_of,
 )
+
+
+@triton.jit
+def load_strip(pointer, mask, left_in, right_in, COLUMNS: tl.constexpr, C: tl.constexpr):
+    """A row of a strip with a column more on either side, in float32, zero where masked."""
+    row = ()
+    for j in tl.static_range(COLUMNS + 2):
+        inside = mask
+        if j == 0:
+            inside = mask & left_in
+        if j == COLUMNS + 1:
+            inside = mask & right_in
+        value = tl.load(pointer + (j - 1) * C, mask=inside, other=0.0)
+        row += (value.to(tl.float32),)
+    return row
 
 
 @triton.jit
@@ -36,28 +52,27 @@ def depthwise_backward(
     H,
     W,
     ROWS,
-    IMAGES,
+    REPEAT,
     C: tl.constexpr,
     AFFINE: tl.constexpr,
     RESIDUAL: tl.constexpr,
     RELU: tl.constexpr,
     TAP: tl.constexpr,
-    BLOCK_W: tl.constexpr,
+    OVERLAP: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BLOCK_S: tl.constexpr,
     BLOCK_C: tl.constexpr,
-    STAGES: tl.constexpr,
 ):
-    """Grid: (ceil(N / IMAGES)·ceil(H / ROWS), ceil(W / BLOCK_W), ceil(C / BLOCK_C)).
+    """Grid: (ceil(N·ceil(W / COLUMNS) / (BLOCK_S·REPEAT))·ceil(C / BLOCK_C), ceil(H / ROWS)).
 
-    partial: (grid[0]·grid[1], 9 or with AFFINE 11, C) float32: nine filter taps, then sum(g·z) and
-    sum(g), where g is the gradient of the sum in front of the ReLU.
+    partial: (programs of a block of channels, 9 or with AFFINE 11, C) float32: nine filter taps,
+    then sum(g·z) and sum(g), where g is the gradient of the sum in front of the ReLU.
     """
-    chunks = tl.cdiv(H, ROWS)
-    first_image = (tl.program_id(0) // chunks) * IMAGES
-    first = (tl.program_id(0) % chunks) * ROWS
-    last = tl.minimum(first + ROWS, H)
-    w = tl.program_id(1) * BLOCK_W + tl.arange(0, BLOCK_W)
-    c = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    blocks: tl.constexpr = (C + BLOCK_C - 1) // BLOCK_C
+    c = (tl.program_id(0) % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
     channels = c < C
+    first = tl.program_id(1) * ROWS
+    last = tl.minimum(first + ROWS, H)
     half_width = (W + 1) // 2
 
     k00 = load_filter(weight_ptr, c, 0, channels)
@@ -73,109 +88,109 @@ def depthwise_backward(
         scale = tl.load(scale_ptr + c, mask=channels, other=0.0)[None, :]
         shift = tl.load(shift_ptr + c, mask=channels, other=0.0)[None, :]
 
-    left_in = ((w >= 1) & (w - 1 < W))[:, None] & channels[None, :]
-    centre_in = (w < W)[:, None] & channels[None, :]
-    right_in = (w + 1 < W)[:, None] & channels[None, :]
-    zero = tl.zeros((BLOCK_W, BLOCK_C), tl.float32)
-    s00 = zero
-    s01 = zero
-    s02 = zero
-    s10 = zero
-    s11 = zero
-    s12 = zero
-    s20 = zero
-    s21 = zero
-    s22 = zero
-    sum_gz = zero
-    sum_g = zero
+    zeros = tl.zeros((BLOCK_S, BLOCK_C), tl.float32)
+    s00 = zeros
+    s01 = zeros
+    s02 = zeros
+    s10 = zeros
+    s11 = zeros
+    s12 = zeros
+    s20 = zeros
+    s21 = zeros
+    s22 = zeros
+    sum_gz = zeros
+    sum_g = zeros
 
-    for image in range(first_image, tl.minimum(first_image + IMAGES, N)):
-        # 64-bit offsets per image, 32-bit ones inside it.
-        start = tl.cast(image, tl.int64) * H * W * C
-        grad_out_image = grad_out_ptr + start
-        z_image = z_ptr + start
-        residual_image = residual_ptr + start
-        grad_z_image = grad_z_ptr + start
-        grad_residual_image = grad_residual_ptr + start
-        grad_tap_image = grad_tap_ptr + start
-        if TAP != SUM:
-            tap_size = ((H + 1) // 2) * half_width * C
-            grad_tap_image = grad_tap_ptr + tl.cast(image, tl.int64) * tap_size
-        # Rows h - 2 (above) and h - 1 (middle) of the output gradient; row h is loaded.
-        above_left = zero
-        above = zero
-        above_right = zero
-        middle_left = zero
-        middle = zero
-        middle_right = zero
-        for step in tl.range(0, ROWS + 2, num_stages=STAGES):
-            h = first - 1 + step
-            row = h + tl.zeros((BLOCK_W,), tl.int32)
-            inside = ((row >= 0) & (row < H))[:, None]
-            offset = h * W * C + w[:, None] * C + c[None, :]
-            below_left = load_row(grad_out_image + offset - C, left_in & inside)
-            below = load_row(grad_out_image + offset, centre_in & inside)
-            below_right = load_row(grad_out_image + offset + C, right_in & inside)
+    for repeat in range(REPEAT):
+        block = (tl.program_id(0) // blocks) * REPEAT + repeat
+        image, pixel, w, own = strips_of(block, H, W, COLUMNS, BLOCK_S)
+        mask = (image < N)[:, None] & channels[None, :]
+        left_in = (w > 0)[:, None]
+        right_in = (w + COLUMNS < W)[:, None]
+        here = (pixel + first * W + w)[:, None] * C + c[None, :]
+        grad_row = grad_out_ptr + here
+        z_row = z_ptr + here
+        residual_row = residual_ptr + here
+        grad_z_row = grad_z_ptr + here
+        grad_residual_row = grad_residual_ptr + here
+        grad_tap_row = grad_tap_ptr + here
+        half_image = image.to(tl.int64) * ((H + 1) // 2) * half_width
 
-            # The input row in work is h - 1, the middle one.
-            mine = ((row - 1 >= first) & (row - 1 < last))[:, None] & centre_in
-            here = offset - W * C
-            z = load_row(z_image + here, mine)
-            before = z
-            if AFFINE:
-                before = z * scale + shift
-            if RESIDUAL:
-                before += load_row(residual_image + here, mine)
-            activation = before
-            if RELU:
-                activation = tl.maximum(before, 0.0)
-            activation = tl.where(mine, activation, 0.0)
+        # Rows h - 1 (above) and h (middle) of the output gradient; row h + 1 is loaded.
+        top = (first + tl.zeros((BLOCK_S,), tl.int32) > 0)[:, None] & mask
+        above = load_strip(grad_row - W * C, top, left_in, right_in, COLUMNS, C)
+        middle = load_strip(grad_row, mask, left_in, right_in, COLUMNS, C)
+        for h in range(first, last):
+            row = h + tl.zeros((BLOCK_S,), tl.int32)  # a block, so that the masks are block masks
+            grad_row += W * C
+            lower = (row + 1 < H)[:, None] & mask
+            below = load_strip(grad_row, lower, left_in, right_in, COLUMNS, C)
+            for j in tl.static_range(COLUMNS):
+                mine = mask
+                if j < OVERLAP:
+                    mine = mask & (w + j >= own)[:, None]
+                z = tl.load(z_row + j * C, mask=mine, other=0.0).to(tl.float32)
+                before = z
+                if AFFINE:
+                    before = z * scale + shift
+                if RESIDUAL:
+                    more = tl.load(residual_row + j * C, mask=mine, other=0.0)
+                    before += more.to(tl.float32)
+                activation = before
+                if RELU:
+                    activation = tl.maximum(before, 0.0)
+                if j < OVERLAP:
+                    activation = tl.where(mine, activation, 0.0)
 
-            grad = below_right * k00 + below * k01 + below_left * k02
-            grad += middle_right * k10 + middle * k11 + middle_left * k12
-            grad += above_right * k20 + above * k21 + above_left * k22
-            s00 += activation * below_right
-            s01 += activation * below
-            s02 += activation * below_left
-            s10 += activation * middle_right
-            s11 += activation * middle
-            s12 += activation * middle_left
-            s20 += activation * above_right
-            s21 += activation * above
-            s22 += activation * above_left
+                # One chain of sums each: a sum of sums would need more instructions.
+                grad = below[j + 2] * k00 + below[j + 1] * k01 + below[j] * k02
+                grad = grad + middle[j + 2] * k10 + middle[j + 1] * k11 + middle[j] * k12
+                grad = grad + above[j + 2] * k20 + above[j + 1] * k21 + above[j] * k22
+                s00 += activation * below[j + 2]
+                s01 += activation * below[j + 1]
+                s02 += activation * below[j]
+                s10 += activation * middle[j + 2]
+                s11 += activation * middle[j + 1]
+                s12 += activation * middle[j]
+                s20 += activation * above[j + 2]
+                s21 += activation * above[j + 1]
+                s22 += activation * above[j]
 
-            even = mine & (((row - 1) % 2 == 0) & (w % 2 == 0))[:, None]
-            even_offset = ((row - 1) // 2 * half_width + w // 2)[:, None] * C + c[None, :]
-            if TAP == STRIDED_RELU:
-                grad += load_row(grad_tap_image + even_offset, even)
-            if RELU:
-                grad = tl.where(before > 0.0, grad, 0.0)
-            if TAP == STRIDED:
-                grad += load_row(grad_tap_image + even_offset, even)
-            if TAP == SUM:
-                grad += load_row(grad_tap_image + here, mine)
-            grad = tl.where(mine, grad, 0.0)
-            if RESIDUAL:
-                tl.store(
-                    grad_residual_image + here,
-                    grad.to(grad_residual_ptr.dtype.element_ty),
-                    mask=mine,
-                )
-            if AFFINE:
-                sum_gz += grad * z
-                sum_g += grad
-                grad = grad * scale
-            tl.store(grad_z_image + here, grad.to(grad_z_ptr.dtype.element_ty), mask=mine)
+                if TAP != NO_TAP and TAP != SUM:
+                    column = w + j
+                    even = mine & ((row % 2 == 0) & (column % 2 == 0))[:, None]
+                    half = half_image + (row // 2) * half_width + column // 2
+                    half_ptr = grad_tap_ptr + half[:, None] * C + c[None, :]
+                    tapped = tl.load(half_ptr, mask=even, other=0.0).to(tl.float32)
+                elif TAP == SUM:
+                    tapped = tl.load(grad_tap_row + j * C, mask=mine, other=0.0).to(tl.float32)
+                if TAP == STRIDED_RELU:
+                    grad += tapped
+                if RELU:
+                    grad = tl.where(before > 0.0, grad, 0.0)
+                if TAP != NO_TAP and TAP != STRIDED_RELU:
+                    grad += tapped
+                if j < OVERLAP:
+                    grad = tl.where(mine, grad, 0.0)
+                if RESIDUAL:
+                    grad_residual = grad.to(grad_residual_ptr.dtype.element_ty)
+                    tl.store(grad_residual_row + j * C, grad_residual, mask=mine)
+                if AFFINE:
+                    sum_gz += grad * z
+                    sum_g += grad
+                    grad = grad * scale
+                tl.store(grad_z_row + j * C, grad.to(grad_z_ptr.dtype.element_ty), mask=mine)
 
-            above_left = middle_left
             above = middle
-            above_right = middle_right
-            middle_left = below_left
             middle = below
-            middle_right = below_right
+            z_row += W * C
+            residual_row += W * C
+            grad_z_row += W * C
+            grad_residual_row += W * C
+            grad_tap_row += W * C
 
-    program = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)).to(tl.int64)
-    partial = partial_ptr + program * (11 if AFFINE else 9) * C + c
+    program = (tl.program_id(0) // blocks) * tl.num_programs(1) + tl.program_id(1)
+    partial = partial_ptr + program.to(tl.int64) * (11 if AFFINE else 9) * C + c
     tl.store(partial + 0 * C, tl.sum(s00, 0), mask=channels)
     tl.store(partial + 1 * C, tl.sum(s01, 0), mask=channels)
     tl.store(partial + 2 * C, tl.sum(s02, 0), mask=channels)

@@ -14,66 +14,71 @@ Tap = Literal["none", "sum", "strided", "strided-relu"]
 TAPS = get_args(Tap)
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
-
-def forward_candidates(height: int, channels: int) -> list[tuning.Config]:
-    """Configurations of the forward kernel: four values per thread or eight, three slides.
-
-    Args:
-        height: Rows of an image.
-        channels: Number of channels.
-    """
-    tiles = [(8, 64, 4), (4, 64, 2), (8, 64, 2), (4, 128, 4)]
-    return [
-        _config(tile, rows, 1, stages)
-        for stages in (3, 1)
-        for tile in tiles
-        if _fits(tile, channels)
-        for rows in _slides(height)
-    ]
+# Of an H100 or H200, for the lengths of slides; on another GPU they are a little longer or shorter.
+MULTIPROCESSORS = 132
+SHORTEST = 4  # rows of a slide, unless an image has fewer
 
 
-def backward_candidates(height: int, channels: int) -> list[tuning.Config]:
-    """Configurations of the backward kernel: it holds more in registers, so tiles are smaller.
+def forward_candidates(z: Tensor) -> list[tuning.Config]:
+    """Configurations of the forward kernel, the one that is predicted to be the fastest first.
+
+    Two channels per thread and many threads, or four channels and fewer instructions for each.
 
     Args:
-        height: Rows of an image.
-        channels: Number of channels.
+        z: (N, C, H, W).
     """
-    tiles = [(8, 64, 4), (4, 64, 2), (4, 64, 4)]
+    tiles = [(5, 4, 64, 4), (4, 4, 64, 4), (4, 8, 64, 4)]
+    return [config for tile in tiles for config in _configs(z, tile, resident=8, repeats=(1,))]
+
+
+def backward_candidates(z: Tensor) -> list[tuning.Config]:
+    """Configurations of the backward kernel, the one that is predicted to be the fastest first.
+
+    Args:
+        z: (N, C, H, W).
+    """
+    tiles = [(4, 4, 64, 4), (3, 4, 64, 4)]
+    return [config for tile in tiles for config in _configs(z, tile, resident=4, repeats=(4, 2, 1))]
+
+
+def _configs(
+    z: Tensor, tile: tuple[int, int, int, int], resident: int, repeats: tuple[int, ...]
+) -> list[tuning.Config]:
+    """Two configurations of a tile: the longest slides that still fill a GPU, and half of them.
+
+    A program reads two rows more than it slides down, and writes one row of partial sums: few long
+    programs move least. But the last ones leave a GPU idle: there are to be three times as many as
+    run at a time.
+
+    Args:
+        z: (N, C, H, W).
+        tile: COLUMNS, BLOCK_S, BLOCK_C, num_warps.
+        resident: Programs that a multiprocessor runs at a time.
+        repeats: How many strips a thread may do, the most first.
+    """
+    _, channels, height, width = z.shape
+    batch = tuning.power_of_two(len(z))  # as in the key: the same configurations for the same key
+    columns, strips, block, warps = tile
+    columns = min(columns, width)
+    if channels <= 32:  # half of a block's channels would be empty
+        strips, block = 2 * strips, 32
+    count = -(-batch * -(-width // columns) // strips) * -(-channels // block)
+    enough = 3 * resident * MULTIPROCESSORS
+    parts = 1
+    while count * parts < enough and height // parts > 2 * SHORTEST:
+        parts += 1
+    repeat = next((r for r in repeats if count * parts >= enough * r), 1)
     return [
-        _config(tile, rows, images, stages)
-        for stages in (3, 1)
-        for tile in tiles
-        if _fits(tile, channels)
-        for rows, images in zip(_slides(height), (4, 4, 1), strict=False)
+        {
+            "COLUMNS": columns,
+            "BLOCK_S": strips,
+            "BLOCK_C": block,
+            "ROWS": rows,
+            "REPEAT": repeat,
+            "num_warps": warps,
+        }
+        for rows in sorted({-(-height // parts), -(-height // (2 * parts))}, reverse=True)
     ]
-
-
-def _config(tile: tuple[int, int, int], rows: int, images: int, stages: int) -> tuning.Config:
-    """One configuration.
-
-    ``STAGES`` rows are under way from memory to shared memory at a time: without that, a thread
-    waits for each row, and too few bytes are under way to fill the bandwidth.
-    """
-    width, channels, warps = tile
-    return {
-        "BLOCK_W": width,
-        "BLOCK_C": channels,
-        "ROWS": rows,
-        "IMAGES": images,
-        "STAGES": stages,
-        "num_warps": warps,
-    }
-
-
-def _slides(height: int) -> list[int]:
-    """How many rows a program slides down: long for large batches, short for a batch of one."""
-    return sorted({height, max(height // 2, 8), 8}, reverse=True)
-
-
-def _fits(tile: tuple[int, int, int], channels: int) -> bool:
-    """Whether less than half of a tile's channels would be empty; the first tile is always kept."""
-    return tile == (8, 64, 4) or tile[1] < 2 * channels
 
 
 def _key(z: Tensor, *flags: Any) -> tuple[Any, ...]:
@@ -127,15 +132,12 @@ def launch_forward(
     batch, channels, height, width = z.shape
 
     def launch(config: tuning.Config) -> None:
-        rows = min(config["ROWS"], height)
-        grid = (
-            batch * triton.cdiv(height, rows),
-            triton.cdiv(width, config["BLOCK_W"]),
-            triton.cdiv(channels, config["BLOCK_C"]),
-        )
+        columns, rows = min(config["COLUMNS"], width), min(config["ROWS"], height)
+        strips = batch * triton.cdiv(width, columns)
+        blocks = triton.cdiv(channels, config["BLOCK_C"])
         start(
             depthwise_forward,
-            grid,
+            (triton.cdiv(strips, config["BLOCK_S"]) * blocks, triton.cdiv(height, rows)),
             z,
             z if scale is None else scale,
             z if shift is None else shift,
@@ -143,6 +145,7 @@ def launch_forward(
             weight,
             out,
             tapped,
+            batch,
             height,
             width,
             rows,
@@ -151,14 +154,15 @@ def launch_forward(
             RESIDUAL=residual is not None,
             RELU=relu,
             TAP=TAPS.index(tap),
-            BLOCK_W=config["BLOCK_W"],
+            OVERLAP=-width % columns,
+            COLUMNS=columns,
+            BLOCK_S=config["BLOCK_S"],
             BLOCK_C=config["BLOCK_C"],
-            STAGES=config["STAGES"],
             num_warps=config["num_warps"],
         )
 
     key = _key(z, scale is not None, residual is not None, relu, tap)
-    launch(tuning.choose("depthwise", key, forward_candidates(height, channels), launch))
+    launch(tuning.choose("depthwise", key, forward_candidates(z), launch))
     return out, tapped
 
 
@@ -188,18 +192,15 @@ def launch_backward(
     batch, channels, height, width = z.shape
 
     def launch(config: tuning.Config) -> tuple[Tensor, Tensor, Tensor]:
-        rows = min(config["ROWS"], height)
-        images = min(config["IMAGES"], batch)
-        grid = (
-            triton.cdiv(batch, images) * triton.cdiv(height, rows),
-            triton.cdiv(width, config["BLOCK_W"]),
-            triton.cdiv(channels, config["BLOCK_C"]),
-        )
+        columns, rows = min(config["COLUMNS"], width), min(config["ROWS"], height)
+        strips = batch * triton.cdiv(width, columns)
+        programs = triton.cdiv(strips, config["BLOCK_S"] * config["REPEAT"])
+        blocks, parts = triton.cdiv(channels, config["BLOCK_C"]), triton.cdiv(height, rows)
         count = 9 if scale is None else 11
-        partial = z.new_empty((grid[0] * grid[1], count, channels), dtype=torch.float32)
+        partial = z.new_empty((programs * parts, count, channels), dtype=torch.float32)
         start(
             depthwise_backward,
-            grid,
+            (programs * blocks, parts),
             grad_out,
             grad_tap,
             z,
@@ -214,21 +215,22 @@ def launch_backward(
             height,
             width,
             rows,
-            images,
+            config["REPEAT"],
             C=channels,
             AFFINE=scale is not None,
             RESIDUAL=residual is not None,
             RELU=relu,
             TAP=TAPS.index(tap),
-            BLOCK_W=config["BLOCK_W"],
+            OVERLAP=-width % columns,
+            COLUMNS=columns,
+            BLOCK_S=config["BLOCK_S"],
             BLOCK_C=config["BLOCK_C"],
-            STAGES=config["STAGES"],
             num_warps=config["num_warps"],
         )
         return added_up(partial, torch.empty_like(weight))
 
     key = _key(z, scale is not None, residual is not None, relu, tap)
-    candidates = backward_candidates(height, channels)
+    candidates = backward_candidates(z)
     choice = tuning.choose("depthwise_backward", key, candidates, launch)
     grad_weight, grad_scale, grad_shift = launch(choice)
     return grad_z, grad_residual, grad_scale, grad_shift, grad_weight

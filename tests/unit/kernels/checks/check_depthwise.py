@@ -8,9 +8,10 @@ from xception.kernels import tuning
 from xception.kernels.depthwise import depthwise
 
 # Blocks smaller than the sizes, so that block borders and empty lanes are in the game.
-SMALL = {"BLOCK_W": 4, "BLOCK_C": 16, "ROWS": 3, "IMAGES": 2, "STAGES": 2, "num_warps": 1}
+SMALL = {"COLUMNS": 3, "BLOCK_S": 4, "BLOCK_C": 16, "ROWS": 3, "REPEAT": 2, "num_warps": 1}
 PINS = {"depthwise": SMALL, "depthwise_backward": SMALL}
-SIZES = [(1, 1, 1, 1), (1, 17, 4, 5), (3, 20, 2, 1), (1, 8, 1, 6)]
+# Widths of one and two strips that overlap, and of no whole strip; slides of three rows and fewer.
+SIZES = [(1, 1, 1, 1), (1, 17, 4, 5), (3, 20, 2, 1), (1, 8, 1, 6), (5, 3, 7, 4)]
 
 
 def make_inputs(size, dtype, affine, residual):

@@ -12,7 +12,7 @@ from xception.models.xception import Xception
 
 # Blocks as large as the maps, as the interpreter's time goes into their number. Compiled, such
 # blocks take minutes: a GPU gets the first candidates.
-SLIDE = {"BLOCK_W": 32, "BLOCK_C": 32, "ROWS": 32, "IMAGES": 2, "STAGES": 2, "num_warps": 1}
+SLIDE = {"COLUMNS": 4, "BLOCK_S": 16, "BLOCK_C": 32, "ROWS": 32, "REPEAT": 1, "num_warps": 1}
 PIXELS = {"BLOCK_P": 256, "BLOCK_C": 32, "num_warps": 1}
 MATMUL = {"BLOCK_M": 256, "BLOCK_N": 32, "BLOCK_K": 32, "num_warps": 1, "num_stages": 1}
 PINS = {

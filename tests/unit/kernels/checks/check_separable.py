@@ -8,7 +8,7 @@ from xception.kernels import tuning
 from xception.kernels.separable import separable
 from xception.kernels.separable_launch import SPLIT
 
-SLIDE = {"BLOCK_W": 8, "BLOCK_C": 32, "ROWS": 8, "IMAGES": 2, "STAGES": 2, "num_warps": 1}
+SLIDE = {"COLUMNS": 4, "BLOCK_S": 8, "BLOCK_C": 32, "ROWS": 8, "REPEAT": 2, "num_warps": 1}
 TILES = {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_K": 16, "num_warps": 1, "num_stages": 1}
 PINS = {
     "depthwise": SLIDE,
