@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,assignment"
 # ruff: noqa: ANN001, ANN201  (a kernel's arguments are pointers and sizes, typed at launch)
 """Triton: the whole backward pass of the fused depthwise convolution in one sweep.
 
