@@ -85,7 +85,10 @@ def _overview() -> str:
             "| room | what it holds |",
             "| --- | --- |",
             *rooms,
-            f"| [`xception.errors`](errors.md) | {first_sentence(PACKAGE / 'errors.py')} |",
+            *(
+                f"| [`xception.{name}`]({name}.md) | {first_sentence(PACKAGE / f'{name}.py')} |"
+                for name in ("errors", "signals")
+            ),
         ]
     )
 

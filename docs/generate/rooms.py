@@ -38,15 +38,16 @@ def imported_rooms(room: str) -> set[str]:
 def table() -> str:
     """A row for each room, from the top of the contract down."""
     known = {path.name: first_sentence(path / "__init__.py") for path in room_paths()}
-    known["errors"] = first_sentence(PACKAGE / "errors.py")
+    modules = ("errors", "signals")
+    known |= {name: first_sentence(PACKAGE / f"{name}.py") for name in modules}
     rows = []
     for layer in layers():
         for room in layer:
             if room not in known:
                 continue
-            imports = imported_rooms(room) if room != "errors" else set()
+            imports = imported_rooms(room) if room not in modules else set()
             order = [name for level in layers() for name in level if name in imports]
-            page = "api/errors.md" if room == "errors" else f"api/{room}/index.md"
+            page = f"api/{room}.md" if room in modules else f"api/{room}/index.md"
             rows.append(
                 f"| [`{room}`]({page}) | {known[room]} "
                 f"| {', '.join(f'`{name}`' for name in order) or 'none'} |"

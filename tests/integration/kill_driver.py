@@ -8,7 +8,8 @@
 - ``rename``: just before the NUMBERth change of a name; ``renamed``: just after it;
 - ``validation``: in the NUMBERth validation batch;
 - ``conclusion``: after training, before the weights file is complete;
-- ``sigterm``, ``sigint``: that signal, sent before the NUMBERth training step; not a kill;
+- ``sigterm``, ``sigint``, ``sighup``: that signal, sent before the NUMBERth training step; no kill;
+- ``sigint-at-start``, ``sigint-at-end``: Ctrl-C before the first step, and after training;
 - ``no-space``: the device is full at the NUMBERth flush;
 - ``nan``: the loss is NaN at the NUMBERth training step;
 - ``never``.
@@ -55,7 +56,12 @@ def full_device(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.ckpt")
 
 
+def press_ctrl_c(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 moment, number, words = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are deaf to it
 torch_save = torch.save
 
 from xception.training.classifier import Classifier  # noqa: E402
@@ -63,7 +69,7 @@ from xception.training.classifier import Classifier  # noqa: E402
 step = Classifier.training_step
 if moment == "batch":
     Classifier.training_step = counted(step, number, before=lambda *_: die())
-elif moment in ("sigterm", "sigint"):
+elif moment in ("sigterm", "sigint", "sighup"):
     signal_number = getattr(signal, moment.upper())
     Classifier.training_step = counted(
         step, number, before=lambda *_: os.kill(os.getpid(), signal_number)
@@ -87,12 +93,15 @@ elif moment == "rename":
     Path.replace = counted(Path.replace, number, before=lambda *_: die())
 elif moment == "renamed":
     Path.replace = counted(Path.replace, number, after=lambda *_: die())
-elif moment == "conclusion":
+elif moment == "sigint-at-start":
+    from xception.training.metrics_file import MetricsFile
+
+    MetricsFile.on_fit_start = counted(MetricsFile.on_fit_start, 1, before=press_ctrl_c)
+elif moment in ("conclusion", "sigint-at-end"):
     import safetensors.torch
 
-    safetensors.torch.save_file = counted(
-        safetensors.torch.save_file, number, after=lambda *_: die()
-    )
+    after = press_ctrl_c if moment == "sigint-at-end" else lambda *_: die()
+    safetensors.torch.save_file = counted(safetensors.torch.save_file, number, after=after)
 else:
     assert moment == "never", moment
 

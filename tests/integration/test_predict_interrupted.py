@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a prediction of many images is written."""
+"""Ctrl-C, SIGTERM and the end of a terminal while a prediction of many images is written."""
 
 import os
 import signal
@@ -20,10 +20,12 @@ IMAGES = 20_000  # far more than are classified before the signal
 @pytest.mark.parametrize(
     ("sent", "workers", "code", "word"),
     [
-        (signal.SIGINT, 0, 130, "interrupted"),
-        (signal.SIGINT, 2, 130, "interrupted"),
+        # By the signal, as a shell expects it: a loop around the command ends too.
+        (signal.SIGINT, 0, -signal.SIGINT, "interrupted"),
+        (signal.SIGINT, 2, -signal.SIGINT, "interrupted"),
         (signal.SIGTERM, 0, 143, "terminated"),
         (signal.SIGTERM, 2, 143, "terminated"),
+        (signal.SIGHUP, 2, 129, "ended, since its terminal was closed"),
     ],
 )
 def test_stopped_prediction_leaves_no_file_and_says_so(tmp_path, sent, workers, code, word):

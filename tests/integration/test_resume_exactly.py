@@ -159,7 +159,7 @@ def test_killed_in_validation_and_at_the_end_it_ends_the_same(images, undisturbe
     assert_same_run(undisturbed, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("moment", "code"), [("sigterm", 143), ("sigint", 130)])
+@pytest.mark.parametrize(("moment", "code"), [("sigterm", 143), ("sigint", 130), ("sighup", 129)])
 def test_a_signal_saves_and_says_how_to_go_on(images, undisturbed, tmp_path, moment, code):
     output = tmp_path / "run"
     stopped = start(moment, 5, words(images, output))
@@ -170,6 +170,26 @@ def test_a_signal_saves_and_says_how_to_go_on(images, undisturbed, tmp_path, mom
     saved = torch.load(output / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 5
     done = start("never", 0, advice.group(1).split())  # the advice, word by word
+    assert done.returncode == 0, done.stderr
+    assert_same_run(undisturbed, output)
+
+
+@pytest.mark.parametrize(
+    ("moment", "told"), [("sigint-at-start", ""), ("sigint-at-end", " and saved at step 21")]
+)
+def test_ctrl_c_before_the_first_step_and_after_the_last_says_how_to_go_on(
+    images, undisturbed, tmp_path, moment, told
+):
+    output = tmp_path / "run"
+    stopped = start(moment, 1, words(images, output))
+    assert stopped.returncode == 130
+    advice = re.fullmatch(
+        f"xception: interrupted by SIGINT{told}; go on with: xception (.*)",
+        stopped.stderr.splitlines()[-1],
+    )
+    assert advice, stopped.stderr
+    assert not (output / "model.safetensors").exists()
+    done = start("never", 0, advice.group(1).split())
     assert done.returncode == 0, done.stderr
     assert_same_run(undisturbed, output)
 

@@ -1,7 +1,7 @@
 """``xception VERB …``: picks the verb, turns errors into one sentence and an exit code.
 
 Exit codes: 0 done, 1 ran but some inputs failed, 2 wrong use, 3 the run failed,
-130 interrupted by Ctrl-C, 143 by SIGTERM.
+130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by the end of the terminal.
 
 A verb is a module of this package with ``SUMMARY`` (one line) and ``main(arguments) -> int``.
 Only the chosen verb's module is imported: ``xception --help`` stays instant.
@@ -9,15 +9,15 @@ Only the chosen verb's module is imported: ``xception --help`` stays instant.
 
 import errno
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 
 from xception.cli.warning_text import reword
 from xception.errors import InputError, RunFailedError, nearest
+from xception.signals import ENDING, Terminated, received_by, terminate
 
 VERBS = {
     "demo": "train, evaluate and predict on the embedded digits, in half a minute",
@@ -55,16 +55,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"xception: warning: {reword(str(message))}", file=sys.stderr)
 
 
-class _Terminated(BaseException):
-    """SIGTERM came: what was begun is cleaned up on the way out, as after Ctrl-C."""
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise _Terminated
-
-
 def _fail(message: str, code: int) -> int:
-    print(f"xception: error: {message}", file=sys.stderr)
+    with suppress(OSError):  # nobody reads it any more
+        print(f"xception: error: {message}", file=sys.stderr)
     return code
 
 
@@ -75,6 +68,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after ``xception``; those of the process by default.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with received_by(terminate, tuple(name for name in ENDING if name != "SIGINT")):
+            code = _run(words)
+            if sys.stdout is not None:  # as it is where the shell has closed it
+                sys.stdout.flush()
+            return code
+    except SystemExit as stop:  # the argument parser's own way out, or rich's where a pipe broke
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _hang_up()
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except Terminated as stop:
+        return _fail(str(stop), stop.exit_code)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except RunFailedError as error:
+        return _fail(str(error), 3)
+    except BrokenPipeError:
+        return _hang_up()
+    except OSError as error:
+        return _fail(*_told(error))
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return 0 if words else 2
@@ -88,37 +106,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = nearest(verb, list(VERBS))
         return _fail(f"there is no verb '{verb}'{hint}; see xception --help", 2)
     warnings.showwarning = _show_warning
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _terminate) if in_main_thread else None
-    try:
-        return int(import_module(f"xception.cli.{verb}").main(words[1:]))
-    except SystemExit as stop:  # the argument parser's own way out
-        return stop.code if isinstance(stop.code, int) else 2
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-    except _Terminated:
-        return _fail("terminated", 143)
-    except InputError as error:
-        return _fail(str(error), 2)
-    except RunFailedError as error:
-        return _fail(str(error), 3)
-    except BrokenPipeError:  # the reader (head, less) has gone: that is no failure
+    return int(import_module(f"xception.cli.{verb}").main(words[1:]))
+
+
+def _hang_up() -> int:
+    """The reader of a pipe (head, less) has gone, which is no failure."""
+    with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"no space left on the device for{where}; free some and go on", 3)
-        if error.errno in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOENT,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        ):
-            return _fail(f"can't use{where}: {error.strerror}; name another path", 2)
-        raise
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    return 0
+
+
+def _told(error: OSError) -> tuple[str, int]:
+    """What the system refused, in one sentence, with the exit code.
+
+    Raises:
+        OSError: It is none of those that come from the machine's state.
+    """
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" for{where}" if where else ""
+        return f"no space left on the device{place}; free some and go on", 3
+    if error.errno == errno.EMFILE:
+        return "too many open files; raise the limit (ulimit -n), or use fewer workers", 3
+    if error.errno == errno.EIO:
+        return f"can't read or write{where}: {error.strerror}; the device or terminal has gone", 3
+    if not where:
+        raise error
+    return f"can't use{where}: {error.strerror}; name another path", 2

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(parser, words)
 
     from xception.paper.reproduce import plan, reproduce
-    from xception.training.interruption import RunInterrupted
+    from xception.training.interruption import RunInterrupted, interruptible
 
     made = plan(
         given.scale,
@@ -78,10 +78,11 @@ def main(arguments: Sequence[str]) -> int:
         print_plan(made, given.gpu_hour_price)
         return 0
     try:
-        return 0 if reproduce(made) else 1
+        with interruptible(lambda: 0):
+            return 0 if reproduce(made) else 1
     except RunInterrupted as stop:
         again = shlex.join(["xception", "reproduce", *arguments])
-        print(f"xception: {stop} and saved; go on with: {again}", file=sys.stderr)
+        print(f"xception: {stop}; go on with: {again}", file=sys.stderr)
         return stop.exit_code
 
 

@@ -29,7 +29,8 @@ options:
   --dotted.key VALUE  another value for a key of the recipe, e.g. --optimizer.learning_rate 0.01
 
 exit codes: 0 done, 1 done but some images could not be read, 2 wrong use,
-3 the run failed (NaN, no space), 130/143 interrupted and saved (138: by SIGUSR1)
+3 the run failed (NaN, no space), 130/143 interrupted and saved (138: by SIGUSR1,
+129: the terminal was closed)
 
 Under torchrun with --max-restarts, a restart goes on by itself from the newest checkpoint.
 """
@@ -133,11 +134,9 @@ def train(
         run = run_recipe(recipe, directory, resume=resume, overwrite=overwrite)
     except RunInterrupted as stop:
         words = ["xception", "train", recipe_name, "--output", str(directory), "--resume"]
-        print(
-            f"xception: {stop} and saved at step {stop.step}; go on with: "
-            f"{shlex.join([*words, *overrides])}",
-            file=sys.stderr,
-        )
+        if is_first_process():
+            again = shlex.join([*words, *overrides])
+            print(f"xception: {stop}; go on with: {again}", file=sys.stderr)
         return stop.exit_code
     if not is_first_process():
         return 0

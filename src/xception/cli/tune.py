@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     from xception.paper.search import SearchSpace
     from xception.paper.tuning import tune
     from xception.paper.tuning_plan import plan_search
-    from xception.training.interruption import RunInterrupted
+    from xception.training.interruption import RunInterrupted, interruptible
 
     root = given.data_root
     if root is not None and not Path(root).expanduser().exists():
@@ -79,8 +79,9 @@ def main(arguments: Sequence[str]) -> int:
         overrides=overrides,
     )
     try:
-        return 0 if tune(search) else 1
+        with interruptible(lambda: 0):
+            return 0 if tune(search) else 1
     except RunInterrupted as stop:
         again = shlex.join(["xception", "tune", *arguments])
-        print(f"xception: {stop} and saved; go on with: {again}", file=sys.stderr)
+        print(f"xception: {stop}; go on with: {again}", file=sys.stderr)
         return stop.exit_code

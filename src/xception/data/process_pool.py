@@ -14,6 +14,7 @@ from typing import Any
 
 from xception.data.worker_process import script_left_out
 from xception.errors import RunFailedError
+from xception.signals import ENDING
 
 _LOOK_SECONDS = 0.1
 
@@ -65,7 +66,9 @@ def process_pool(
 def _start(
     stop: Any, parent: int, begin: Callable[..., Any] | None, arguments: tuple[Any, ...]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    for name in ENDING:  # they reach all processes; the parent decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_watch, args=(stop, parent), name="parent", daemon=True).start()
     if begin is not None:
         begin(*arguments)

@@ -1,7 +1,8 @@
 """Loader processes, once started: one ends when its parent ends it, or is gone.
 
-Ctrl-C and a scheduler's SIGTERM often reach every process of a job at once. The main process then
-finishes its step and saves; its loader processes must neither die before it nor print tracebacks.
+Ctrl-C, a scheduler's SIGTERM and the end of a terminal reach every process of a job at once. The
+main process then finishes its step and saves; its loader processes must neither die before it nor
+print tracebacks.
 """
 
 import gc
@@ -13,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
 
-_HELD = {signal.SIGINT, signal.SIGTERM}
+from xception.signals import ENDING
+
+_HELD = {getattr(signal, name) for name in ENDING if hasattr(signal, name)}
 
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Holds Ctrl-C and SIGTERM back while loader processes start, which inherit that.
+    """Holds the signals back that end a run while loader processes start, which inherit that.
 
     A signal that comes meanwhile takes effect right after.
     """
@@ -49,7 +52,7 @@ def script_left_out() -> Iterator[None]:
 
 
 def settle_worker(worker: int) -> None:
-    """Makes a loader process deaf to Ctrl-C, and to SIGTERM from any process but its parent.
+    """Makes a loader process deaf to `ENDING`, but for a SIGTERM from its parent.
 
     What it has inherited is also taken out of the garbage collector's rounds: a round writes to
     every object that it visits, and a forked process would get copies of its parent's memory.
@@ -59,9 +62,8 @@ def settle_worker(worker: int) -> None:
     """
     gc.freeze()
     sys.excepthook = _tell_unless_interrupted
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # SLURM's "time is nearly up"
+    for number in _HELD - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         threading.Thread(target=_obey_parent, name="sigterm", daemon=True).start()

@@ -2,8 +2,6 @@
 
 import inspect
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,10 +23,11 @@ from xception.recipes.announcement import announce
 from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.conclude import conclude
 from xception.recipes.load import Recipe
+from xception.signals import received_by
 from xception.training.checkpoints import newest_checkpoint
 from xception.training.classifier import Classifier
 from xception.training.fit import Finished, Run
-from xception.training.interruption import RunInterrupted
+from xception.training.interruption import RunInterrupted, interruptible
 from xception.training.memory import keep_freed_memory
 from xception.training.run_directory import RunDirectory
 
@@ -97,12 +96,21 @@ def train_asynchronously(
         announce(recipe, run.classifier, run.directory, checkpoint)
         return checkpoint is not None
 
-    try:
-        average = execute(asynchronous, begin, has_bar)
-    except RunFailedError as error:
-        diverged = "the loss" in str(error)
-        advice = ", or lower optimizer.learning_rate in a new run" if diverged else ""
-        raise RunFailedError(f"{error}; go on with --resume{advice}") from None
+    with interruptible(lambda: asynchronous.snapshots.step):
+        try:
+            average = execute(asynchronous, begin, has_bar)
+        except RunFailedError as error:
+            diverged = "the loss" in str(error)
+            advice = ", or lower optimizer.learning_rate in a new run" if diverged else ""
+            raise RunFailedError(f"{error}; go on with --resume{advice}") from None
+        _conclude(recipe, asynchronous, average, started)
+    return run.directory
+
+
+def _conclude(
+    recipe: Recipe, asynchronous: AsynchronousRun, average: Values, started: float
+) -> None:
+    run = asynchronous.run
     asynchronous.layout.write(average)
     steps, per_epoch = run.total_steps, run.data.steps_per_epoch
     finished = Finished(
@@ -114,7 +122,6 @@ def train_asynchronously(
         details={"asynchronous": asynchronous.describe()},
     )
     conclude(recipe, finished, run.directory, started)
-    return run.directory
 
 
 def build_worker(recipe: Recipe) -> tuple[Classifier, TrainingBatches]:
@@ -174,17 +181,8 @@ def _signals(run: AsynchronousRun) -> Iterator[None]:
             raise RunInterrupted(number, run.snapshots.step)
         run.interrupt(number)
 
-    if threading.current_thread() is not threading.main_thread():  # no signals there
+    with received_by(receive):
         yield
-        return
-    names = ("SIGINT", "SIGTERM", "SIGUSR1")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    handlers = {number: signal.signal(number, receive) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _refuse_what_is_not_followed(recipe: Recipe, launched: bool) -> None:

@@ -10,7 +10,8 @@ from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.load import Recipe
 from xception.recipes.schema import trainer_arguments
 from xception.training.checkpoints import last_good_checkpoint, newest_checkpoint
-from xception.training.fit import Run, fit, prepare
+from xception.training.fit import Preparation, Run, fit, prepare
+from xception.training.interruption import interruptible
 from xception.training.memory import keep_memory_on_cpu
 from xception.training.run_directory import RunDirectory
 
@@ -38,6 +39,7 @@ def run_recipe(
     Raises:
         InputError: A wrong recipe, data that are not there, a directory of another run.
         RunFailedError: The loss became NaN, or the device has no space left.
+        RunInterrupted: A signal came once the directory was this run's.
     """
     run_directory = RunDirectory(directory)
     if resume and run_directory.is_finished():
@@ -67,7 +69,14 @@ def run_recipe(
         defaults = recipe.defaults() if resume else None
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
-    announce(recipe, classifier, run_directory, checkpoint)
+    with interruptible(lambda: prepared.checkpoints.saved_step):
+        _train(recipe, prepared, checkpoint, started)
+    return run_directory
+
+
+def _train(recipe: Recipe, prepared: Preparation, checkpoint: Path | None, started: float) -> None:
+    run_directory = prepared.run.directory
+    announce(recipe, prepared.run.classifier, run_directory, checkpoint)
     try:
         trained = fit(prepared, checkpoint)
     except RunFailedError as error:
@@ -80,4 +89,3 @@ def run_recipe(
         from xception.recipes.conclude import conclude
 
         conclude(recipe, trained.finished(), run_directory, started)
-    return run_directory

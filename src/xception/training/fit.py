@@ -103,12 +103,14 @@ class Preparation:
         trainer: Lightning's trainer.
         polyak: Averages the weights.
         metrics: Writes ``metrics.csv``.
+        checkpoints: Saves.
     """
 
     run: Run
     trainer: pl.Trainer
     polyak: PolyakAveraging
     metrics: MetricsFile
+    checkpoints: ExactCheckpoints
 
 
 def prepare(run: Run, trainer_arguments: dict[str, Any]) -> Preparation:
@@ -162,7 +164,7 @@ def prepare(run: Run, trainer_arguments: dict[str, Any]) -> Preparation:
         )
     except (ValueError, RuntimeError, TypeError, MisconfigurationException) as error:
         raise InputError(f"trainer.*: {' '.join(str(error).split())}") from None
-    return Preparation(run, trainer, polyak, metrics)
+    return Preparation(run, trainer, polyak, metrics, checkpoints)
 
 
 def fit(prepared: Preparation, checkpoint: Path | None) -> Trained:
@@ -186,6 +188,10 @@ def fit(prepared: Preparation, checkpoint: Path | None) -> Trained:
             ckpt_path=None if checkpoint is None else str(checkpoint),
             weights_only=True,
         )
+    except SystemExit as stop:  # what Lightning makes of a Ctrl-C before the first batch
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     except RuntimeError as error:
         if prepared.trainer.world_size > 1 and _LOST.search(str(error)):
             raise RunFailedError("another process of the run has ended") from None

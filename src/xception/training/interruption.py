@@ -1,16 +1,17 @@
-"""Ctrl-C, SIGTERM, a scheduler's SIGUSR1 and the end of the time: finish the batch, save, say how
-to go on.
+"""Ctrl-C, SIGTERM, SIGUSR1, a closed terminal and the end of the time: finish the batch, save, say
+how to go on.
 """
 
 import signal
-import threading
 import time
-import types
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
+from xception.signals import Terminated, received_by
 from xception.training.checkpoints import ExactCheckpoints
 
 TIME_IS_UP = 100  # above every signal's number
@@ -27,16 +28,34 @@ class RunInterrupted(BaseException):
 
     Attributes:
         exit_code: 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM and for the end of the
-            time, 138 for SIGUSR1.
-        step: The optimizer step that the run can go on from.
+            time, 138 for SIGUSR1, 129 for a closed terminal.
+        step: The optimizer step that the run can go on from; 0: the first one.
     """
 
     def __init__(self, cause: int, step: int) -> None:
         ended = cause == TIME_IS_UP
         told = "trainer.max_time" if ended else signal.Signals(cause).name
-        super().__init__(f"interrupted by {told}")
+        super().__init__(f"interrupted by {told}" + (f" and saved at step {step}" if step else ""))
         self.exit_code = 128 + (signal.SIGTERM if ended else cause)
         self.step = step
+
+
+@contextmanager
+def interruptible(step: Callable[[], int]) -> Iterator[None]:
+    """Makes a signal that comes before the first batch or after the last one end the run likewise.
+
+    Args:
+        step: The optimizer step that the run can go on from.
+
+    Raises:
+        RunInterrupted: Ctrl-C or another signal came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunInterrupted(signal.SIGINT, step()) from None
+    except Terminated as stop:
+        raise RunInterrupted(stop.number, step()) from None
 
 
 class Interruption(pl.Callback):
@@ -55,9 +74,9 @@ class Interruption(pl.Callback):
         self.max_seconds = max_seconds
         self._started = time.monotonic()
         self._received: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._signals = ExitStack()
 
-    def _receive(self, number: int, frame: types.FrameType | None) -> None:
+    def _receive(self, number: int, frame: Any) -> None:
         if self._received is not None:
             raise RunInterrupted(number, self.checkpoints.saved_step)
         self._received = number
@@ -65,11 +84,7 @@ class Interruption(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals, after Lightning has set its own handlers; starts the clock."""
         self._started = time.monotonic()
-        if threading.current_thread() is not threading.main_thread():  # in Ray: no signals there
-            return
-        names = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last: SLURM's "time is nearly up"
-        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
-            self._handlers[number] = signal.signal(number, self._receive)
+        self._signals.enter_context(received_by(self._receive))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Gives them back."""
@@ -83,9 +98,7 @@ class Interruption(pl.Callback):
 
     def restore(self) -> None:
         """Puts the former handlers in place."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        self._handlers.clear()
+        self._signals.close()
 
     def _cause(self) -> int:
         if self._received is None and self.max_seconds is not None:
