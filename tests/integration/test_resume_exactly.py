@@ -221,12 +221,19 @@ def test_nan_stops_the_run_and_names_step_rate_and_checkpoint(images, tmp_path):
     ), done.stderr
 
 
-def test_a_full_device_ends_the_run_with_one_sentence(images, tmp_path):
+def test_a_full_device_ends_the_run_with_one_sentence(images, undisturbed, tmp_path):
     output = tmp_path / "run"
-    done = start("no-space", 4, words(images, output))
+    done = start("no-space", 8, words(images, output))
     assert done.returncode == 3
+    assert re.search(
+        r"^xception: error: no space left on the device for .*; free some, then go on with "
+        r"--resume$",
+        done.stderr,
+        re.MULTILINE,
+    ), done.stderr
     assert "Traceback" not in done.stderr
-    assert "no space left" in done.stderr
+    survive(images, output, [], ["--resume"])
+    assert_same_run(undisturbed, output)
 
 
 def test_resuming_a_finished_run_does_nothing(images, undisturbed):

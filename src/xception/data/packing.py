@@ -33,7 +33,7 @@ from xception.data.reencoding import reencode
 from xception.data.shards import array_record, may_fork, open_records
 from xception.data.targets import SparseLabels
 from xception.errors import InputError
-from xception.weights.atomic import flush_directory
+from xception.weights.atomic import device_refusals, flush_directory
 
 NOTES = ".packing"
 _WRITER = "group_size:1"  # a record to a group: one is read without its neighbours
@@ -249,9 +249,28 @@ def write_shard(packing: Packing, target: Path, name: str, number: int) -> Shard
     path = target / shard_name(name, number, packing.shards)
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    writer = open_records("Writer", partial, _WRITER)
     counts = np.zeros(len(packing.class_names), np.int64)
     skipped: list[str] = []
+    with device_refusals(partial, path):
+        records = _write_records(packing, partial, number, counts, skipped)
+        with partial.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+    shard = Shard(path.name, records, partial.stat().st_size, digest, skipped)
+    partial.replace(path)
+    flush_directory(target)
+    note = {"shard": asdict(shard), "images_per_class": counts.tolist()}
+    waiting = _note_path(target, name, number).with_suffix(".partial")
+    waiting.write_text(json.dumps(note), encoding="utf-8")
+    waiting.replace(_note_path(target, name, number))
+    return shard
+
+
+def _write_records(
+    packing: Packing, partial: Path, number: int, counts: np.ndarray, skipped: list[str]
+) -> int:
+    """Writes a shard's records, counts their classes, lists what could not be read."""
+    writer = open_records("Writer", partial, _WRITER)
     records = 0
     for index in packing.rows(number):
         try:
@@ -267,14 +286,4 @@ def write_shard(packing: Packing, target: Path, name: str, number: int) -> Shard
         counts[targets.class_ids] += 1
         records += 1
     writer.close()
-    with partial.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-    shard = Shard(path.name, records, partial.stat().st_size, digest, skipped)
-    partial.replace(path)
-    flush_directory(target)
-    note = {"shard": asdict(shard), "images_per_class": counts.tolist()}
-    waiting = _note_path(target, name, number).with_suffix(".partial")
-    waiting.write_text(json.dumps(note), encoding="utf-8")
-    waiting.replace(_note_path(target, name, number))
-    return shard
+    return records

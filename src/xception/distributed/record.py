@@ -3,7 +3,6 @@
 A row belongs to an exact number of completed updates.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from xception.errors import InputError
 from xception.training.metrics_file import COLUMNS, cut_rows
-from xception.weights.atomic import replacing
+from xception.weights.atomic import append_line, replacing
 
 
 class Record:
@@ -106,10 +105,7 @@ class Record:
             logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=step)
         cells = ("" if row.get(name) is None else repr(row[name]) for name in COLUMNS)
         self.rows += 1
-        with self.path.open("a") as file:
-            file.write(",".join(cells) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, ",".join(cells))
 
     def write_staleness(self, updates: Mapping[int, int]) -> None:
         """Writes ``staleness.csv`` beside the rows, whole or not at all.

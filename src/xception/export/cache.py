@@ -20,7 +20,7 @@ from filelock import FileLock
 from torch import nn
 
 from xception.errors import InputError
-from xception.weights.atomic import flush_directory, replacing
+from xception.weights.atomic import device_refusals, flush_directory, replacing
 from xception.weights.sources import cache_directory
 
 RECORD = "record.json"
@@ -106,12 +106,13 @@ def stored_or_built(
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
         try:
-            found = dict(build(building))
-            files = {path.name: _file_digest(path) for path in sorted(building.iterdir())}
-            record = {"identity": dict(identity), "files": files} | found
-            (building / RECORD).write_text(json.dumps(record, indent=2))
-            for file in (*files, RECORD):
-                _flush(building / file)
+            with device_refusals(building / ".probe", entry):
+                found = dict(build(building))
+                files = {path.name: _file_digest(path) for path in sorted(building.iterdir())}
+                record = {"identity": dict(identity), "files": files} | found
+                (building / RECORD).write_text(json.dumps(record, indent=2))
+                for file in (*files, RECORD):
+                    _flush(building / file)
             shutil.rmtree(entry, ignore_errors=True)  # damaged
             building.rename(entry)
         finally:

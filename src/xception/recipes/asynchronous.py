@@ -27,6 +27,7 @@ from xception.signals import received_by
 from xception.training.checkpoints import newest_checkpoint
 from xception.training.classifier import Classifier
 from xception.training.fit import Finished, Run
+from xception.training.full_device import space_needed
 from xception.training.interruption import RunInterrupted, interruptible
 from xception.training.memory import keep_freed_memory
 from xception.training.run_directory import RunDirectory
@@ -96,7 +97,7 @@ def train_asynchronously(
         announce(recipe, run.classifier, run.directory, checkpoint)
         return checkpoint is not None
 
-    with interruptible(lambda: asynchronous.snapshots.step):
+    with interruptible(lambda: asynchronous.snapshots.step), space_needed():
         try:
             average = execute(asynchronous, begin, has_bar)
         except RunFailedError as error:

@@ -11,6 +11,7 @@ from xception.recipes.load import Recipe
 from xception.recipes.schema import trainer_arguments
 from xception.training.checkpoints import last_good_checkpoint, newest_checkpoint
 from xception.training.fit import Preparation, Run, fit, prepare
+from xception.training.full_device import space_needed
 from xception.training.interruption import interruptible
 from xception.training.memory import keep_memory_on_cpu
 from xception.training.run_directory import RunDirectory
@@ -69,7 +70,7 @@ def run_recipe(
         defaults = recipe.defaults() if resume else None
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
-    with interruptible(lambda: prepared.checkpoints.saved_step):
+    with interruptible(lambda: prepared.checkpoints.saved_step), space_needed():
         _train(recipe, prepared, checkpoint, started)
     return run_directory
 

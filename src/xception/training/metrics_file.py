@@ -5,7 +5,6 @@ number, so that a killed run's file equals an undisturbed one's, but for the two
 """
 
 import csv
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from xception.data.loading import Batch
+from xception.weights.atomic import append_line, replacing
 
 COLUMNS = (
     "epoch",
@@ -36,8 +36,8 @@ def cut_rows(path: Path, rows: int) -> None:
     """Leaves the heading and the first ``rows`` rows of a CSV file, whole lines only."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines[: rows + 1] if line.endswith(b"\n")]
-    with path.open("wb") as file:
-        file.writelines(kept or [",".join(COLUMNS).encode() + b"\n"])
+    with replacing(path) as partial:
+        partial.write_bytes(b"".join(kept) or ",".join(COLUMNS).encode() + b"\n")
 
 
 def read_rows(path: Path) -> list[dict[str, float | None]]:
@@ -153,10 +153,7 @@ class MetricsFile(pl.Callback):
         self.rows += 1
         if trainer.is_global_zero:
             cells = ("" if row.get(name) is None else repr(row[name]) for name in COLUMNS)
-            with self.path.open("a") as file:
-                file.write(",".join(cells) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.path, ",".join(cells))
 
     def state_dict(self) -> dict[str, Any]:
         """How many rows belong to the run so far, and the open window's sums."""

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from xception.errors import InputError
+from xception.weights.atomic import replacing
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,16 @@ class RunDirectory:
                     "(--overwrite), or name another directory with --output"
                 )
             shutil.rmtree(self.path)
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and any(
+            path.name != ".recipe.yaml.partial" for path in self.path.iterdir()
+        ):
             raise InputError(
                 f"{self.path} is not empty and holds no run; name another directory with --output"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / ".recipe.yaml.partial"
-        partial.write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-        partial.replace(self.recipe)
+        with replacing(self.recipe) as partial:
+            text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+            partial.write_text(text, encoding="utf-8")
 
     def stored_recipe(self) -> dict[str, Any]:
         """The recipe that the run was started with."""
@@ -122,9 +125,8 @@ class RunDirectory:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Writes ``summary.json``, which marks the run as finished."""
-        partial = self.path / ".summary.json.partial"
-        partial.write_text(json.dumps(summary, indent=2) + "\n")
-        partial.replace(self.summary)
+        with replacing(self.summary) as partial:
+            partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
 # Keys that change where and how fast a run happens, and not its result.

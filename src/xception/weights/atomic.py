@@ -1,9 +1,13 @@
 """Writing a file so that a kill at any moment leaves the old one or the new one, never half."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the device, to any writer
+_PROBE_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -19,18 +23,82 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         The path to write to: hidden, beside ``path``.
+
+    Raises:
+        OSError: The device refused what the block wrote, also where the block's own error, as that
+            of ``torch.save``, does not say so; ``filename`` is ``path``.
     """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())  # some writers make files that nobody else can read
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with device_refusals(partial, path):
+            yield partial
+            partial.chmod(0o666 & ~_umask())  # some writers make files that nobody else can read
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     flush_directory(path.parent)
+
+
+@contextlib.contextmanager
+def device_refusals(partial: Path, path: Path) -> Iterator[None]:
+    """Turns whatever a library says of a device that took no more into the system's own error.
+
+    Libraries that write in C++ or Rust tell a full device in words of their own, or as a wrong
+    position in the file. Then one more write, after which ``partial`` is to be deleted, asks the
+    system itself.
+
+    Args:
+        partial: The file that the block writes, or another one on its device.
+        path: What the user knows it as.
+
+    Raises:
+        OSError: The device is full or can't be written; ``filename`` is ``path``.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _refusal(error, partial)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a text file and flushes it to the device.
+
+    Args:
+        path: The file; made if absent.
+        line: Without its end.
+
+    Raises:
+        OSError: The device refused it; ``filename`` is ``path``.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _refusal(error: Exception, partial: Path) -> int | None:
+    """The number of the system's error behind one that writing a file ended with, if any."""
+    if isinstance(error, OSError):
+        known = error.errno in _REFUSALS if error.filename is None else True
+        of_partial = error.filename in (None, str(partial))
+        return error.errno if known and of_partial else None
+    try:
+        with partial.open("ab") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as refused:
+        return refused.errno if refused.errno in _REFUSALS else None
+    return None
 
 
 def _umask() -> int:

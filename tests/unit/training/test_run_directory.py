@@ -34,6 +34,13 @@ def test_claim_refuses_a_directory_that_holds_no_run_even_to_overwrite(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
 
+def test_what_a_killed_claim_leaves_behind_is_nobodys(tmp_path):
+    (tmp_path / ".recipe.yaml.partial").write_text("seed: ")
+    claim(RunDirectory(tmp_path))
+    assert RunDirectory(tmp_path).stored_recipe() == RECIPE
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
 def test_claim_refuses_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):

@@ -1,13 +1,16 @@
 """Atomic files: the old one or the new one, never half."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from xception.weights.atomic import replacing
+from xception.weights.atomic import append_line, replacing
 
 
 def test_the_new_file_replaces_the_old_one(tmp_path):
@@ -59,3 +62,56 @@ def test_the_new_file_has_the_usual_permissions(tmp_path):
     with replacing(tmp_path / "a.bin") as partial:
         partial.write_bytes(b"new")
     assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def plain_write(content, path):
+    path.write_bytes(content["x"].numpy().tobytes())
+
+
+@pytest.fixture
+def small_files_only():
+    """No file may grow above 64 KiB: a refusal of the system's that needs no full device."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("write", [torch.save, save_file, plain_write])
+def test_a_refusal_of_the_device_is_the_systems_error_whatever_the_library_says(
+    write, tmp_path, small_files_only
+):
+    """torch.save speaks of an "unexpected pos", safetensors has an exception of its own."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail():
+        with replacing(path) as partial:
+            write({"x": torch.zeros(1 << 20)}, partial)
+
+    with pytest.raises(OSError, match="File too large") as told:
+        fail()
+    assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(path))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]  # noqa: PTH208
+
+
+def test_an_error_that_is_not_the_devices_stays_what_it_is(tmp_path):
+    def fail():
+        with replacing(tmp_path / "a.bin") as partial:
+            partial.write_bytes(b"half")
+            raise RuntimeError("another matter")
+
+    with pytest.raises(RuntimeError, match="another matter"):
+        fail()
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_a_line_that_does_not_fit_names_its_file(tmp_path, small_files_only):
+    path = tmp_path / "metrics.csv"
+    append_line(path, "1,2")
+    assert path.read_text() == "1,2\n"
+    with pytest.raises(OSError, match="File too large") as told:
+        append_line(path, "3" * (1 << 17))
+    assert told.value.filename == str(path)
