@@ -29,7 +29,7 @@ def difference(model, folded, images):
 
 
 def test_fold_batch_norms_of_one_channel_is_the_arithmetic_done_by_hand():
-    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=0.0))
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=1.0))
     model.in_channels = 1
     for tensor, value in zip(
         [*model[0].parameters(), *model[1].parameters(), model[1].running_mean],
@@ -37,7 +37,7 @@ def test_fold_batch_norms_of_one_channel_is_the_arithmetic_done_by_hand():
         strict=True,
     ):
         tensor.data.fill_(value)
-    model[1].running_var.fill_(4.0)
+    model[1].running_var.fill_(3.0)  # and eps: 4
     folded = fold_batch_norms(model.eval(), size=2)
     # 3 · 5 / √4 and (1 − 2) · 5 / √4 + 7
     assert (folded[0].weight.item(), folded[0].bias.item()) == (7.5, 4.5)
