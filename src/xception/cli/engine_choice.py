@@ -111,7 +111,7 @@ def _calibration(given: str, loaded: "LoadedModel") -> "Calibration":
         return read_calibration([inside], loaded.preprocessing, str(inside))
     from xception.cli.labelled_data import open_labelled_data
 
-    source = open_labelled_data(given, "train")
+    source = open_labelled_data(given, "train").source
     places = range(0, len(source), max(1, len(source) // MOST_IMAGES))
     crops = []
     for place in list(places)[:MOST_IMAGES]:

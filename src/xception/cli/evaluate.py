@@ -11,9 +11,12 @@ from xception.cli.parsing import new_parser, parse
 from xception.errors import count_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jsonargparse import Namespace
     from torch import nn
 
+    from xception.data.sources import AnySource
     from xception.inference.evaluation import Evaluation
 
 SUMMARY = "top-1, top-5 and loss of a model on a data set"
@@ -53,9 +56,12 @@ def main(arguments: Sequence[str]) -> int:
     from xception.weights.files import open_model
 
     plain = open_model(options.model, weights=options.weights)
-    labelled = open_labelled_data(options.data, options.split, options.data_root)
+    opened = open_labelled_data(options.data, options.split, options.data_root)
+    labelled = opened.source
     k = chosen_k(options.metric, labelled)
     refuse_other_options(options, k)
+    for sentence in [*opened.notes, *_trained_on(plain.path, labelled, options.split)]:
+        print(f"xception: {sentence}", file=sys.stderr)
     if k is not None:
         return evaluate_by_map(options, plain, labelled, k)
     source = require_one_label(labelled)
@@ -95,6 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         "device": str(choose_device(options.device)),
         "seconds": round(seconds, 3),
         "images_per_second": round(len(source) / max(seconds, 1e-9), 2),
+        **opened.facts,
     }
     facts |= engine_figures(
         plain,
@@ -114,6 +121,26 @@ def main(arguments: Sequence[str]) -> int:
         show(found, facts)
     _report_skipped(found)
     return 1 if found.skipped else 0
+
+
+def _trained_on(model: "Path", labelled: "AnySource", split: str) -> list[str]:
+    """Says if images to be evaluated are ones that the model was trained on."""
+    from xception.data.recorded_images import trained_on
+    from xception.data.sources import file_names
+    from xception.recipes.run_list import run_list_of
+
+    if split == "train" or file_names(labelled) is None:
+        return []
+    record = run_list_of(model)
+    if record is None:
+        return []
+    known = trained_on(record, [labelled.describe(index) for index in range(len(labelled))])
+    if not known:
+        return []
+    return [
+        f"{len(known):,} of the {count_of(len(labelled), 'image')} were trained on by {model} "
+        f"(the first: {known[0]}), which makes the accuracy too good"
+    ]
 
 
 def figures(found: "Evaluation") -> dict[str, Any]:
@@ -199,9 +226,9 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
     add("--data-root", type=str, help="Where a named data set lies, or is downloaded to.")
     add(
         "--split",
-        type=Literal["evaluation", "train"],
+        type=Literal["evaluation", "train", "new"],
         default="evaluation",
-        help="Which part of the data.",
+        help="Which part of the data; new: images that came after the run DATA began.",
     )
     add("--json", action="store_true", help="Print the figures as JSON.")
     add("--output", type=str, help="File (.csv, .jsonl or .parquet) for a row for each image.")

@@ -1,7 +1,7 @@
 """Keeps decoded images in memory, for sets of small images that are read epoch after epoch."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -71,6 +71,23 @@ class CachedSource:
                 self[index]
             except UnreadableImageError:
                 continue  # told again, with its reason, when the image's turn comes
+
+
+def kept(source: AnySource, cache: bool | Literal["auto"], *, at_once: bool) -> AnySource:
+    """A source whose decoded images are kept in memory, if they are to be.
+
+    Args:
+        source: The source.
+        cache: Whether to keep them; "auto": if they are small and few.
+        at_once: Whether to decode all of them now.
+    """
+    wanted = is_small(source) if cache == "auto" else cache
+    if not wanted or is_in_memory(source):
+        return source
+    cached = CachedSource(source)
+    if at_once:
+        cached.fill()
+    return cached
 
 
 def is_in_memory(source: AnySource) -> bool:

@@ -31,6 +31,7 @@ def open_source(
     validation_fraction: float | None = None,
     tuning_fraction: float | None = None,
     seed: int = 0,
+    by_position: bool = False,
 ) -> AnySource:
     """Opens one split of a data set.
 
@@ -48,6 +49,8 @@ def open_source(
         tuning_fraction: The share of the training images that takes the place of the held-out
             ones, which are not opened then (`tuning_split`). None: the held-out images.
         seed: Chooses what is held out.
+        by_position: Draws a folder's held-out share by the images' positions, as runs without a
+            list of their images did.
 
     Raises:
         InputError: No such name or folder, or one that does not hold what it should.
@@ -56,9 +59,15 @@ def open_source(
 
     if tuning_fraction is not None:
         training = open_source(
-            data, "train", root=root, validation_fraction=validation_fraction, seed=seed
+            data,
+            "train",
+            root=root,
+            validation_fraction=validation_fraction,
+            seed=seed,
+            by_position=by_position,
         )
-        return tuning_split(training, split, tuning_fraction, seed)
+        by_name = data not in data_names() and not by_position
+        return tuning_split(training, split, tuning_fraction, seed, by_name=by_name)
     if data == "digits":
         from xception.data.digits import open_digits
 
@@ -105,4 +114,10 @@ def open_source(
         return open_multi_label(
             Path(folder), split, validation_fraction=validation_fraction, seed=seed
         )
-    return open_folder(folder, split, validation_fraction=validation_fraction, seed=seed)
+    return open_folder(
+        folder,
+        split,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        by_position=by_position,
+    )

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from xception.data.encoded_images import ImageFiles
+from xception.data.held_out import held_out_by_name, held_out_by_position
 from xception.data.sources import FileSource, Subset
 from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError
@@ -21,6 +22,8 @@ _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _RARE = (".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".jxl", ".heic", ".heif")
 SUFFIXES = frozenset(_COMMON + _RARE)
 """Endings of the names of image files, in lower case; what no decoder here reads is reported."""
+
+_NAMED = 10  # of folders without images, in a message
 
 EVALUATION_FOLDERS = ("val", "validation", "valid", "test")
 """Names of the held-out folder beside ``train/``, in the order in which they are looked for."""
@@ -32,12 +35,13 @@ def open_folder(
     *,
     validation_fraction: float | None = None,
     seed: int = 0,
+    by_position: bool = False,
 ) -> FileSource | Subset:
     """Opens one split of a folder of images.
 
     With ``train/`` and one of ``val/``, ``validation/``, ``valid/``, ``test/``, the splits are
     these. Otherwise the classes lie in ``train/`` or in ``root`` itself, and the evaluation gets a
-    seeded share of each class, the training the rest.
+    seeded share of each class (`held_out_by_name`), the training the rest.
 
     Args:
         root: The folder.
@@ -45,13 +49,14 @@ def open_folder(
         validation_fraction: Share of each class that is held out where there is no folder for it,
             in (0, 1). With None, both splits are all the images.
         seed: Chooses the images that are held out.
+        by_position: Draws the share as runs without a list of their images did.
 
     Raises:
         InputError: The folder is missing or empty, or a class has no images.
     """
     root = Path(root).expanduser()
     try:
-        return _open_folder(root, split, validation_fraction, seed)
+        return _open_folder(root, split, validation_fraction, seed, by_position)
     except OSError as error:
         raise InputError(
             f"the folder {error.filename or root} can't be read ({error.strerror}); check it"
@@ -59,7 +64,11 @@ def open_folder(
 
 
 def _open_folder(
-    root: Path, split: Literal["train", "evaluation"], fraction: float | None, seed: int
+    root: Path,
+    split: Literal["train", "evaluation"],
+    fraction: float | None,
+    seed: int,
+    by_position: bool,
 ) -> FileSource | Subset:
     require_folder(root)
     train = root / "train"
@@ -75,40 +84,13 @@ def _open_folder(
     source = scan_classes(folder, class_folders(folder))
     if fraction is None:
         return source
-    chosen = held_out_indices(source.labels, fraction, seed)
+    if by_position:
+        chosen = held_out_by_position(source.labels, fraction, seed)
+    else:
+        chosen = held_out_by_name(source.names(), source.labels, fraction, seed)
     if split == "train":
         chosen = np.setdiff1d(np.arange(len(source)), chosen)
     return Subset(source, chosen)
-
-
-def held_out_indices(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """The images of a stratified held-out share, sorted: a pure function of its arguments.
-
-    Of a class of n images, ``fraction * n`` are held out, rounded, but at least one and at most
-    n - 1; of a class of one image, none.
-
-    Raises:
-        InputError: A fraction outside (0, 1), or nothing is left to hold out.
-
-    Example:
-        >>> held_out_indices(np.array([0] * 5 + [1] * 5), 0.2, seed=0).size
-        2
-    """
-    if not 0 < fraction < 1:
-        raise InputError(f"validation_fraction is {fraction}; it must be between 0 and 1")
-    chosen = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        # A stream for each class: a new class behind the others changes none of their shares.
-        shuffled = np.random.default_rng([seed, int(label)]).permutation(members)
-        chosen.append(shuffled[:count])
-    indices = np.sort(np.concatenate(chosen))
-    if not indices.size:
-        raise InputError(
-            "no image can be held out: every class has a single one; add images or a val/ folder"
-        )
-    return indices
 
 
 def require_folder(root: Path) -> None:
@@ -127,14 +109,18 @@ def class_folders(folder: Path) -> list[str]:
     Raises:
         InputError: There are none.
     """
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    names = _visible_folders(folder)
     if not names:
         raise InputError(
             f"{folder} holds no folders; images belong into one folder per class, "
             f"like {folder}/cat/1.jpg"
         )
     return names
+
+
+def _visible_folders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def scan_classes(
@@ -153,16 +139,57 @@ def scan_classes(
     names = folders if class_names is None else class_names
     paths: list[str] = []
     labels: list[int] = []
+    bare: list[Path] = []
     for class_folder in folders:
         before = len(paths)
         paths.extend(_images_below(folder, class_folder))
-        if len(paths) == before:
-            raise InputError(
-                f"the class folder {folder / class_folder} has no images "
-                f"({', '.join(_COMMON)}, …); add some or remove the folder"
-            )
         labels.extend([names.index(class_folder)] * (len(paths) - before))
+        if len(paths) == before:
+            bare.append(folder / class_folder)
+    if bare:
+        several = len(bare) > 1
+        more = f" and {len(bare) - _NAMED:,} more" if len(bare) > _NAMED else ""
+        raise InputError(
+            f"the class folder{'s' if several else ''} {', '.join(map(str, bare[:_NAMED]))}{more} "
+            f"{'have' if several else 'has'} no images ({', '.join(_COMMON)}, …); add some or "
+            f"remove the folder{'s' if several else ''}"
+        )
     return FileSource(folder, paths, labels, names)
+
+
+def list_images(root: Path) -> Iterator[tuple[str, str]]:
+    """Every image of a folder, whichever its part, with its class: paths relative to ``root``.
+
+    Raises:
+        InputError: The folder is missing or empty.
+    """
+    require_folder(root)
+    parts = ("train", *EVALUATION_FOLDERS) if (root / "train").is_dir() else (".",)
+    for part in parts:
+        for name in _visible_folders(root / part) if (root / part).is_dir() else []:
+            for path in _images_below(root / part, name):
+                yield (path if part == "." else f"{part}/{path}"), name
+
+
+def loose_images(root: Path) -> list[Path]:
+    """Images that lie beside class folders, and so have no class: no part of any data.
+
+    Raises:
+        InputError: The folder is missing or empty.
+    """
+    require_folder(root)
+    places = [root / name for name in ("train", *EVALUATION_FOLDERS) if (root / name).is_dir()]
+    return [
+        Path(entry.path)
+        for place in [root, *places]
+        for entry in sorted(os.scandir(place), key=lambda entry: entry.name)
+        if _is_image(entry.name) and not entry.is_dir()
+    ]
+
+
+def _is_image(name: str) -> bool:
+    """Whether a visible file is called like an image."""
+    return not name.startswith(".") and "." + name.rpartition(".")[2].lower() in SUFFIXES
 
 
 def _images_below(folder: Path, class_folder: str) -> Iterator[str]:
@@ -181,7 +208,7 @@ def _images_below(folder: Path, class_folder: str) -> Iterator[str]:
                 continue
             path = f"{relative}/{entry.name}"
             # A folder called x.jpg counts as an image that can't be read: it is reported.
-            if "." + entry.name.rpartition(".")[2].lower() in SUFFIXES:
+            if _is_image(entry.name):
                 images.append(path)
             elif entry.is_dir():
                 status = entry.stat()

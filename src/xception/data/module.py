@@ -1,21 +1,19 @@
 """The data of a run as a ``LightningDataModule``: its arguments are a recipe's ``data.*`` keys."""
 
-import logging
 from typing import Literal
 
 import lightning
 
-from xception.data.cache import CachedSource, is_in_memory, is_small
-from xception.data.catalog import open_source
+from xception.data.cache import kept
 from xception.data.crop_decoding import Decoding
+from xception.data.image_record import ImageRecord
 from xception.data.loader_processes import processes_for
 from xception.data.loading import EvaluationLoader, TrainingLoader
 from xception.data.preprocessing import Preprocessing
+from xception.data.run_images import open_images
 from xception.data.sources import AnySource, is_multi_label
 from xception.data.transforms import TrainingTransform
 from xception.errors import InputError
-
-log = logging.getLogger(__name__)
 
 
 class ImageData(lightning.LightningDataModule):
@@ -73,6 +71,8 @@ class ImageData(lightning.LightningDataModule):
         class_names: One name per class.
         preprocessing: From a decoded image to the network's input, at evaluation.
         transform: The augmentation.
+        record: Set before ``setup``: the run's list of its images, which it goes on with.
+        by_position: Set before ``setup``: goes on with a run that has no such list.
     """
 
     class_names: list[str]
@@ -146,6 +146,8 @@ class ImageData(lightning.LightningDataModule):
             interpolation=interpolation,
             antialias=antialias,
         )
+        self.record: ImageRecord | None = None
+        self.by_position = False
         self._train_loader: TrainingLoader | None = None
         self._unreadable: dict[int, str] = {}
         self._is_set_up = False
@@ -182,21 +184,18 @@ class ImageData(lightning.LightningDataModule):
         self._is_set_up = True
 
     def _open(self, split: Literal["train", "evaluation"]) -> AnySource:
-        source = open_source(
+        source = open_images(
             str(self.name),
             split,
+            record=self.record,
             root=self.root,
             validation_fraction=self.validation_fraction,
             tuning_fraction=self.tuning_fraction,
             seed=self.seed,
+            by_position=self.by_position,
         )
-        wanted = is_small(source) if self.cache == "auto" else self.cache
-        if not wanted or is_in_memory(source):
-            return source
-        cached = CachedSource(source)
-        if isinstance(self.num_workers, int) and self.num_workers > 0:
-            cached.fill()
-        return cached
+        has_workers = isinstance(self.num_workers, int) and self.num_workers > 0
+        return kept(source, self.cache, at_once=has_workers)
 
     def train_dataloader(self) -> TrainingLoader:
         """This process's training batches: the same loader at every call."""

@@ -153,6 +153,20 @@ def open_multi_label(
     return MultiLabelImages(read.images, read.labels, class_names, rows)
 
 
+def drawn_table(root: Path, *, tuning: bool) -> Path | None:
+    """The table that held-out rows are drawn from; None where they have a table of their own.
+
+    Args:
+        root: As of `open_multi_label`.
+        tuning: Whether rows are held out of the training table in any case.
+    """
+    if not root.is_dir():
+        return root
+    if _tables(root, TABLE_NAMES["evaluation"]) and not tuning:
+        return None
+    return next(iter(_tables(root, TABLE_NAMES["train"])), None)
+
+
 def split_rows(total: int, fraction: float, seed: int, split: Split) -> np.ndarray:
     """The rows of a split, ascending: a share of them, drawn at random, is held out.
 

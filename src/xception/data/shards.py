@@ -219,3 +219,16 @@ def open_shards(
             "class list (--classes)"
         )
     return ShardImages(ShardRecords(train if split == "train" else held_out, manifests[split]))
+
+
+def drawn_manifest(root: Path, *, tuning: bool) -> Path | None:
+    """The manifest of the shards that held-out images are drawn from; None where none are.
+
+    Args:
+        root: As of `open_shards`.
+        tuning: Whether images are held out of the training shards in any case.
+    """
+    if (root / MANIFEST).is_file():
+        return root / MANIFEST
+    apart = any((root / name / MANIFEST).is_file() for name in TABLE_NAMES["evaluation"])
+    return root / "train" / MANIFEST if tuning or not apart else None

@@ -98,6 +98,14 @@ def has_encoded(source: object) -> bool:
     return isinstance(inner, EncodedSource)
 
 
+def file_names(source: object) -> list[str] | None:
+    """The images' paths relative to their folder, of a source of files or a part of one."""
+    if isinstance(source, FileSource):
+        return source.names()
+    inner = file_names(source.source) if isinstance(source, Subset) else None
+    return None if inner is None else [inner[int(index)] for index in source.indices]  # type: ignore[attr-defined]
+
+
 def require_one_label(source: AnySource) -> ImageSource:
     """The same source, if its images have one label each.
 
@@ -205,10 +213,17 @@ class FileSource:
 
     def describe(self, index: int) -> str:
         """The file's path."""
+        return os.path.join(self.root, self.name(index))  # noqa: PTH118 - once per image and epoch
+
+    def name(self, index: int) -> str:
+        """The file's path relative to the root, as it was given."""
         index = range(len(self))[index]
         start = self._ends[index - 1] if index else 0
-        name = os.fsdecode(self._names[start : self._ends[index]].tobytes())
-        return os.path.join(self.root, name)  # noqa: PTH118 - once per image and epoch
+        return os.fsdecode(self._names[start : self._ends[index]].tobytes())
+
+    def names(self) -> list[str]:
+        """All files' paths relative to the root."""
+        return [self.name(index) for index in range(len(self))]
 
 
 class Subset:

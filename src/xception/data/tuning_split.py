@@ -8,9 +8,15 @@ from typing import Literal, cast
 
 import numpy as np
 
-from xception.data.folders import held_out_indices
+from xception.data.held_out import held_out_by_name, held_out_by_position
 from xception.data.multi_label import split_rows
-from xception.data.sources import AnySource, ImageSource, Subset, is_multi_label
+from xception.data.sources import (
+    AnySource,
+    ImageSource,
+    Subset,
+    file_names,
+    is_multi_label,
+)
 from xception.errors import InputError
 
 _STREAM = 1_000_003
@@ -18,7 +24,12 @@ _STREAM = 1_000_003
 
 
 def tuning_split(
-    training: AnySource, split: Literal["train", "evaluation"], fraction: float, seed: int
+    training: AnySource,
+    split: Literal["train", "evaluation"],
+    fraction: float,
+    seed: int,
+    *,
+    by_name: bool = False,
 ) -> Subset:
     """The part of the training images that is trained on, or the part that is held out.
 
@@ -30,6 +41,8 @@ def tuning_split(
         split: Which part.
         fraction: Share that is held out, in (0, 1).
         seed: Chooses it.
+        by_name: Draws by the files' names, as a folder's held-out share is drawn: stable where
+            images come or go.
 
     Raises:
         InputError: A fraction outside (0, 1), or nothing is left to hold out.
@@ -41,7 +54,11 @@ def tuning_split(
     if is_multi_label(training):
         return Subset(training, split_rows(len(training), fraction, seed + _STREAM, split))
     labels = np.asarray(cast(ImageSource, training).labels)
-    held_out = held_out_indices(labels, fraction, seed + _STREAM)
+    names = file_names(training) if by_name else None
+    if names is None:
+        held_out = held_out_by_position(labels, fraction, seed + _STREAM)
+    else:
+        held_out = held_out_by_name(names, labels, fraction, seed + _STREAM)
     if split == "evaluation":
         return Subset(training, held_out)
     return Subset(training, np.setdiff1d(np.arange(len(training)), held_out))

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from xception.data.batches import TrainingBatches
+from xception.data.image_record import ImageRecord
 from xception.distributed.asynchronous import AsynchronousRun
 from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.layout import Values
@@ -23,6 +24,7 @@ from xception.recipes.announcement import announce
 from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.conclude import conclude
 from xception.recipes.load import Recipe
+from xception.recipes.run_list import keep_list_of_images
 from xception.signals import received_by
 from xception.training.checkpoints import newest_checkpoint
 from xception.training.classifier import Classifier
@@ -93,6 +95,7 @@ def train_asynchronously(
         """Claims the directory; says whether there is a snapshot to go on from."""
         defaults = recipe.defaults() if resume else None
         run.directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
+        keep_list_of_images(recipe, run.data, run.directory)
         checkpoint = newest_checkpoint(run.directory.checkpoints) if resume else None
         announce(recipe, run.classifier, run.directory, checkpoint)
         return checkpoint is not None
@@ -125,10 +128,18 @@ def _conclude(
     conclude(recipe, finished, run.directory, started)
 
 
-def build_worker(recipe: Recipe) -> tuple[Classifier, TrainingBatches]:
-    """The classifier and the training batches of a recipe: what a worker's process needs."""
+def build_worker(
+    recipe: Recipe, record: ImageRecord | None = None, by_position: bool = False
+) -> tuple[Classifier, TrainingBatches]:
+    """The classifier and the training batches of a recipe: what a worker's process needs.
+
+    Args:
+        recipe: What is trained.
+        record: The list of its images, for a run that goes on.
+        by_position: Goes on with a run that has no such list.
+    """
     _keep_memory(recipe)
-    data = build_data(recipe)
+    data = build_data(recipe, record, by_position=by_position)
     classifier = build_classifier(recipe, data, build_model(recipe, data))
     return classifier, training_batches(data)
 
@@ -161,7 +172,9 @@ def _on_ray(
 ) -> Values:
     from xception.distributed.ray_cluster import connected
 
-    with connected(run, partial(build_worker, recipe)) as cluster:
+    data = run.run.data
+    build = partial(build_worker, recipe, data.record, data.by_position)
+    with connected(run, build) as cluster:
         resume = begin()
         cluster.start()
         run.begin(cluster, resume=resume)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from xception.data.image_record import ImageRecord
 from xception.data.module import ImageData
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, count_of
@@ -29,11 +30,18 @@ from xception.weights.files import read_description
 from xception.weights.transfer import load_backbone
 
 
-def build_data(recipe: Recipe) -> ImageData:
+def build_data(
+    recipe: Recipe, record: ImageRecord | None = None, *, by_position: bool = False
+) -> ImageData:
     """The recipe's data, ready: classes and sizes are known.
 
     A model that starts from a weights file brings its preprocessing with it; ``data.image_size``
     alone may differ.
+
+    Args:
+        recipe: What to do.
+        record: The list of its images, for a run that goes on.
+        by_position: Goes on with a run that has no such list.
     """
     keys = recipe.group("data")
     size = keys.pop("image_size")
@@ -42,6 +50,7 @@ def build_data(recipe: Recipe) -> ImageData:
     data = ImageData(**keys, image_size=size or travelling.size, seed=recipe.keys["seed"])
     if brought is not None and brought.preprocessing:
         data.preprocessing = replace(travelling, size=data.preprocessing.size)
+    data.record, data.by_position = record, by_position
     data.setup()
     if data.steps_per_epoch == 0:
         raise InputError(

@@ -8,6 +8,7 @@ from xception.errors import RunFailedError
 from xception.recipes.announcement import announce, is_first_process
 from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.load import Recipe
+from xception.recipes.run_list import images_to_go_on_with, keep_list_of_images
 from xception.recipes.schema import trainer_arguments
 from xception.training.checkpoints import last_good_checkpoint, newest_checkpoint
 from xception.training.fit import Preparation, Run, fit, prepare
@@ -48,7 +49,7 @@ def run_recipe(
         print(f"{directory} is finished")
         return run_directory
     started = time.time()
-    data = build_data(recipe)
+    data = build_data(recipe, **images_to_go_on_with(run_directory, resume=resume))
     classifier = build_classifier(recipe, data, build_model(recipe, data))
     run = Run(
         classifier=classifier,
@@ -69,6 +70,7 @@ def run_recipe(
     if is_first_process():
         defaults = recipe.defaults() if resume else None
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
+        keep_list_of_images(recipe, data, run_directory)
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
     with interruptible(lambda: prepared.checkpoints.saved_step), space_needed():
         _train(recipe, prepared, checkpoint, started)

@@ -33,6 +33,11 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
+    def images(self) -> Path:
+        """The list of the images that it trains on and that it holds out."""
+        return self.path / "images.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """The directory of the checkpoints."""
         return self.path / "checkpoints"

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xception.data.decoding import UnreadableImageError
-from xception.data.folders import held_out_indices, open_folder
+from xception.data.folders import loose_images, open_folder
+from xception.data.held_out import held_out_by_position
 from xception.errors import InputError
 
 
@@ -101,18 +102,18 @@ def test_open_folder_holds_out_a_share(tmp_path, save_image):
     fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 99),
 )
-def test_held_out_indices_keeps_each_classs_share(counts, fraction, seed):
+def test_held_out_by_position_keeps_each_classs_share(counts, fraction, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
-    chosen = held_out_indices(labels, fraction, seed)
+    chosen = held_out_by_position(labels, fraction, seed)
     assert len(set(chosen)) == len(chosen)
     for label, count in enumerate(counts):
         held_out = int((labels[chosen] == label).sum())
         assert held_out == min(max(round(fraction * count), 1), count - 1)
 
 
-def test_held_out_indices_of_a_class_do_not_depend_on_the_others():
-    alone = held_out_indices(np.zeros(20, dtype=int), 0.25, seed=3)
-    together = held_out_indices(np.repeat([0, 1], 20), 0.25, seed=3)
+def test_held_out_by_position_of_a_class_do_not_depend_on_the_others():
+    alone = held_out_by_position(np.zeros(20, dtype=int), 0.25, seed=3)
+    together = held_out_by_position(np.repeat([0, 1], 20), 0.25, seed=3)
     assert together[together < 20].tolist() == alone.tolist()
 
 
@@ -130,6 +131,10 @@ def test_open_folder_tells_what_is_wrong(tmp_path, save_image):
     save_image(tmp_path / "full" / "1.png")
     with pytest.raises(InputError, match=r"class folder .*/bare has no images"):
         open_folder(tmp_path, "train")
+    (tmp_path / "void").mkdir()
+    with pytest.raises(InputError, match=r"folders .*/bare, .*/void have no images .* the folders"):
+        open_folder(tmp_path, "train")
+    (tmp_path / "void").rmdir()
     (tmp_path / "bare").rmdir()
     with pytest.raises(InputError, match="between 0 and 1"):
         open_folder(tmp_path, "train", validation_fraction=1.0)
@@ -158,3 +163,11 @@ def test_open_folder_refuses_a_held_out_class_that_training_lacks(tmp_path, save
 def test_open_folder_evaluates_where_there_is_only_val(tmp_path, save_image):
     save_image(tmp_path / "val" / "dog" / "1.png")
     assert names(open_folder(tmp_path, "evaluation")) == [("1.png", "dog")]
+
+
+def test_loose_images_are_those_beside_class_folders(tmp_path, save_image):
+    for path in ("cat/1.png", "2.png", "train/3.JPG", "train/dog/4.png", ".5.png"):
+        save_image(tmp_path / path)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "x.jpg").mkdir()
+    assert loose_images(tmp_path) == [tmp_path / "2.png", tmp_path / "train" / "3.JPG"]

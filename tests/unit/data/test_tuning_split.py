@@ -57,13 +57,13 @@ def test_split_is_disjoint_complete_and_the_same_again(labels, fraction, seed, m
 
 
 def test_split_depends_on_the_seed_and_not_on_that_of_validation_fraction():
-    from xception.data.folders import held_out_indices
+    from xception.data.held_out import held_out_by_position
 
     labels = np.zeros(100, np.int64)
     source = source_of(labels.tolist())
     chosen = [tuple(tuning_split(source, "evaluation", 0.2, s).indices) for s in range(3)]
     assert len(set(chosen)) == 3
-    assert chosen[0] != tuple(held_out_indices(labels, 0.2, 0))
+    assert chosen[0] != tuple(held_out_by_position(labels, 0.2, 0))
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5])

@@ -1,0 +1,160 @@
+"""``images.csv`` of a run: which images it trained on and which it held out, known by their bytes.
+
+The folder of the images is the user's, and changes: a run goes on, and is evaluated, by this list.
+Of a label table or packed shards whose held-out rows were drawn, the list has the table alone.
+"""
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from xception.errors import InputError
+from xception.weights.atomic import replacing
+
+Part = Literal["train", "held-out", "unused", "table"]
+COLUMNS = ("part", "path", "class", "bytes", "sha256")
+UNREADABLE = -1
+"""The size of what can't be read."""
+MOST_BYTES = 64 << 30
+"""Of all images together; more are known by their names and sizes alone: reading takes minutes."""
+
+
+class RecordedImage(NamedTuple):
+    """One file as it was when the run began.
+
+    Attributes:
+        part: Trained on, held out, unused, or a table that rows were held out of.
+        path: Relative to the folder of the data, with "/".
+        class_name: Of the image; empty for a table.
+        bytes: Its size, or `UNREADABLE`.
+        sha256: Of its bytes, hexadecimal; empty where they were not read.
+    """
+
+    part: str
+    path: str
+    class_name: str
+    bytes: int
+    sha256: str
+
+    def is_still(self, size: int, sha256: str) -> bool:
+        """Whether a file of this size and digest is the same one."""
+        return self.bytes == size and (not self.sha256 or self.sha256 == sha256)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """All images of a run.
+
+    Attributes:
+        images: In the order in which the run knows them.
+    """
+
+    images: list[RecordedImage]
+
+    def of(self, part: Part) -> list[RecordedImage]:
+        """One part's images, in their order."""
+        return [image for image in self.images if image.part == part]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes of the training images, sorted, as a folder's are."""
+        return sorted({image.class_name for image in self.images if image.part == "train"})
+
+    def twins(self) -> list[tuple[str, str]]:
+        """Held-out images with the same bytes as a training image: the paths of both."""
+        return self.twins_of(self)
+
+    def twins_of(self, other: "ImageRecord") -> list[tuple[str, str]]:
+        """Another record's held-out images with the bytes of a training image of this one."""
+        trained = {image.sha256: image.path for image in self.of("train") if image.sha256}
+        return [
+            (image.path, trained[image.sha256])
+            for image in other.of("held-out")
+            if image.sha256 in trained
+        ]
+
+
+def record_files(
+    root: Path, files: Sequence[tuple[Part, str, str]], most_bytes: int = MOST_BYTES
+) -> ImageRecord:
+    """Makes the record of files as they are now.
+
+    Args:
+        root: The folder that paths are relative to.
+        files: Part, path and class of each.
+        most_bytes: Up to which size of all files together their bytes are read.
+    """
+    paths = [root / path for _, path, _ in files]
+    sizes = [size_of(path) for path in paths]
+    read = sum(size for size in sizes if size > 0) <= most_bytes
+    digests = digests_of(paths) if read else [""] * len(paths)
+    return ImageRecord(
+        [
+            RecordedImage(part, path, class_name, size, digest)
+            for (part, path, class_name), size, digest in zip(files, sizes, digests, strict=True)
+        ]
+    )
+
+
+def size_of(path: str | os.PathLike[str]) -> int:
+    """A file's size in bytes; `UNREADABLE` where it is none."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - once for every image
+    except OSError:
+        return UNREADABLE
+
+
+def digests_of(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The SHA-256 of each file, hexadecimal; empty where it can't be read."""
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:  # hashing lets go of the GIL
+        return list(pool.map(_digest, paths))
+
+
+def _digest(path: str | os.PathLike[str]) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def write_record(record: ImageRecord, path: Path) -> None:
+    """Writes ``images.csv``, whole or not at all."""
+    with (
+        replacing(path) as partial,
+        # File names are bytes, not always UTF-8.
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(record.images)
+
+
+def read_record(path: Path) -> ImageRecord | None:
+    """Reads an ``images.csv``; None where there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.reader(file)
+            if tuple(next(rows, ())) != COLUMNS:
+                raise ValueError("its heading is another one")
+            return ImageRecord(
+                [
+                    RecordedImage(part, name, class_name, int(size), digest)
+                    for part, name, class_name, size, digest in rows
+                ]
+            )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}, the list of the run's images, is damaged ({error}); restore it, or train anew"
+        ) from None
