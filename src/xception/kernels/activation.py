@@ -13,7 +13,7 @@ from torch.library import custom_op
 
 from xception.kernels import reference, tuning
 from xception.kernels.compilation import start
-from xception.kernels.depthwise_launch import channels_last_like
+from xception.kernels.depthwise_launch import block_of, channels_last_like
 from xception.kernels.dispatch import as_channels_last, as_given, rows_of, runs_kernel
 from xception.kernels.sums_launch import added_up
 
@@ -147,8 +147,3 @@ def launch_backward(
         tuning.choose("activation_backward", key, candidates, launch)
     )
     return grad_z, grad_scale, grad_shift
-
-
-def block_of(channels: int) -> int:
-    """Channels of a block: 64, or as many as there are where the stem has fewer."""
-    return max(16, min(64, 1 << (channels - 1).bit_length()))

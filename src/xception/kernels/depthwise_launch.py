@@ -87,6 +87,11 @@ def _key(z: Tensor, *flags: Any) -> tuple[Any, ...]:
     return (str(z.dtype), tuning.power_of_two(batch), channels, height, width, *flags)
 
 
+def block_of(channels: int) -> int:
+    """Channels of a block: 64, or as many as there are where the stem has fewer."""
+    return max(16, min(64, 1 << (channels - 1).bit_length()))
+
+
 def channels_last_like(tensor: Tensor) -> Tensor:
     """An uninitialised channels_last tensor of the same size and type."""
     return torch.empty_like(tensor, memory_format=torch.channels_last)

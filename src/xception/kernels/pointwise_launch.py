@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xception.kernels import tuning
 from xception.kernels.compilation import start
+from xception.kernels.depthwise_launch import block_of
 from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
 from xception.kernels.sums_launch import added_up
 
@@ -29,7 +30,7 @@ def product_candidates(dtype: torch.dtype) -> list[tuning.Config]:
         _tile(128, 128, 32, warps=4, stages=3),
         LIBRARY,
         _tile(128, 128, 64, warps=8, stages=3),
-        _tile(128, 128, 64, warps=4, stages=4),
+        _tile(128, 128, 64, warps=4, stages=3),
         _tile(128, 256, 64, warps=8, stages=3),
         _tile(256, 128, 64, warps=8, stages=3),
         _tile(128, 64, 64, warps=4, stages=4),
@@ -216,9 +217,9 @@ def column_sums(rows: Tensor, center: Tensor) -> Sums:
         return added_up(partial)[:2]
 
     candidates = [
-        {"ROWS": rows_each, "BLOCK_M": block_m, "BLOCK_N": 64, "num_warps": 4}
+        {"ROWS": rows_each, "BLOCK_M": block_m, "BLOCK_N": block_of(columns), "num_warps": 4}
         for rows_each in (512, 2048)
-        for block_m in (16, 32)
+        for block_m in (32, 64)
     ]
     key = (str(rows.dtype), tuning.power_of_two(count), columns)
     return launch(tuning.choose("column_statistics", key, candidates, launch))
@@ -260,8 +261,7 @@ def combine(
         )
 
     candidates = [
-        {"BLOCK_M": block_m, "BLOCK_N": 128, "num_warps": warps}
-        for block_m, warps in ((16, 4), (32, 4), (32, 8))
+        {"BLOCK_M": block_m, "BLOCK_N": block_of(columns), "num_warps": 4} for block_m in (32, 64)
     ]
     key = (str(grad.dtype), tuning.power_of_two(count), columns)
     launch(tuning.choose("combine_gradients", key, candidates, launch))

@@ -12,14 +12,21 @@ import triton.language as tl
 
 
 @triton.jit
-def column_sums(values, center_ptr, partial_ptr, row, columns, N: tl.constexpr, in_range):
+def column_sums(tile_ptr, mask, is_pixel, center_ptr, partial_ptr, row, columns, N: tl.constexpr):
     """Writes one row of partial sums of (values - center) and of its square, float32.
 
-    partial: (rows, 2, N). The centre (the running mean) keeps the variance from cancelling.
+    partial: (rows, 2, N). The values are those of a tile that the program has just written, and
+    reads again, from the cache: in the registers that a product leaves them in, a column is spread
+    over so many threads that adding it up would take half the time of the product itself.
+
+    The centre (the running mean) keeps the variance from cancelling. Rows that are no pixels are
+    read as zeros: a centre of zero for them takes one instruction a value less than a selection.
     """
+    tl.debug_barrier()  # all threads have written
+    values = tl.load(tile_ptr, mask=mask, other=0.0).to(tl.float32)
     valid = columns < N
     center = tl.load(center_ptr + columns, mask=valid, other=0.0)[None, :]
-    centered = tl.where(in_range, values.to(tl.float32) - center, 0.0)
+    centered = values - center * tl.where(is_pixel, 1.0, 0.0)[:, None]
     partial = partial_ptr + tl.cast(row, tl.int64) * 2 * N + columns
     tl.store(partial, tl.sum(centered, 0), mask=valid)
     tl.store(partial + N, tl.sum(centered * centered, 0), mask=valid)
@@ -60,11 +67,11 @@ def pointwise_forward(
         x = tl.load(x_tile + start, mask=(m < M)[:, None] & k_in[None, :], other=0.0)
         weight = tl.load(weight_tile + start, mask=(n < N)[None, :] & k_in[:, None], other=0.0)
         total = tl.dot(x, weight, total, input_precision=PRECISION)
-    result = total.to(out_ptr.dtype.element_ty)
     in_range = (m < M)[:, None] & (n < N)[None, :]
-    tl.store(out_ptr + m[:, None].to(tl.int64) * N + n[None, :], result, mask=in_range)
+    tile_ptr = out_ptr + m[:, None].to(tl.int64) * N + n[None, :]
+    tl.store(tile_ptr, total.to(out_ptr.dtype.element_ty), mask=in_range)
     if STATISTICS:  # of the rounded values: those that BatchNorm will read
-        column_sums(result, center_ptr, partial_ptr, tile_m, n, N, in_range)
+        column_sums(tile_ptr, in_range, m < M, center_ptr, partial_ptr, tile_m, n, N)
 
 
 @triton.jit
@@ -90,9 +97,10 @@ def column_statistics(
     squares = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for start in tl.range(0, ROWS, BLOCK_M, num_stages=3):
         row = start + tl.arange(0, BLOCK_M)
-        in_range = ((row < ROWS) & (first + row < M))[:, None] & valid[None, :]
-        x = tl.load(x_ptr + first * N + row[:, None] * N + n[None, :], mask=in_range, other=0.0)
-        centered = tl.where(in_range, x.to(tl.float32) - center, 0.0)
+        is_pixel = (row < ROWS) & (first + row < M)
+        mask = is_pixel[:, None] & valid[None, :]
+        x = tl.load(x_ptr + first * N + row[:, None] * N + n[None, :], mask=mask, other=0.0)
+        centered = x.to(tl.float32) - center * tl.where(is_pixel, 1.0, 0.0)[:, None]
         total += centered
         squares += centered * centered
     partial = partial_ptr + tl.program_id(0).to(tl.int64) * 2 * N + n

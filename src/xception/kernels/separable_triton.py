@@ -90,8 +90,8 @@ def separable_forward(
         weight_mask = (n < N)[None, :] & k_in[:, None]
         weight = tl.load(pointwise_ptr + n[None, :] * K + k[:, None], mask=weight_mask, other=0.0)
         total = tl.dot(rounded, weight, total, input_precision=PRECISION)
-    result = total.to(out_ptr.dtype.element_ty)
     in_range = (m < M)[:, None] & (n < N)[None, :]
-    tl.store(out_ptr + pixel[:, None] * N + n[None, :], result, mask=in_range)
+    tile_ptr = out_ptr + pixel[:, None] * N + n[None, :]
+    tl.store(tile_ptr, total.to(out_ptr.dtype.element_ty), mask=in_range)
     if STATISTICS:
-        column_sums(result, center_ptr, partial_ptr, tl.program_id(0), n, N, in_range)
+        column_sums(tile_ptr, in_range, m < M, center_ptr, partial_ptr, tl.program_id(0), n, N)

@@ -163,6 +163,12 @@ def test_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_path):
         num_stages=config["num_stages"],
     )
     assert "HGMMA" in code
+    # The sums are of the tile that all threads have written.
+    order = re.findall(r"\b(STG\.E\.128|BAR\.SYNC|LDG\.E\.128)", code)
+    written = len(order) - 1 - order[::-1].index("STG.E.128")
+    read = [i for i, name in enumerate(order) if name == "LDG.E.128" and i > written]
+    assert read, "the tile is not read again"
+    assert "BAR.SYNC" in order[written : read[0]]
 
 
 def backward_product_cases():

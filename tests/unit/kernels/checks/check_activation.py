@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from xception.kernels import tuning
-from xception.kernels.activation import activation, block_of
+from xception.kernels.activation import activation
+from xception.kernels.depthwise_launch import block_of
 
 PINS = {
     "activation": {"BLOCK_M": 8, "BLOCK_C": 16, "num_warps": 1},
