@@ -1,12 +1,15 @@
 """Predicts the fused training step from the kernels' machine code. An analysis, NOT a measurement.
 
-Runs a training step of Xception on tensors without memory, notes every launch and every operation
-of PyTorch, compiles each kernel for an H100 and counts what its warps do. Of each launch the time
-is at least the longest of: its bytes once through memory, its instructions through the schedulers,
-its bytes through the first-level caches, its products through the tensor cores. Needs no GPU.
+Notes every launch of a training step, compiles each kernel for an H100 and counts what its warps
+do. A launch takes at least the longest of: its tensors once through memory, its instructions
+through the schedulers, its bytes through the first-level caches, its products through the tensor
+cores. Latencies, launches' own time and waits for one another come on top. Needs no GPU.
 
-    python benchmarks/kernels_static.py
+    python benchmarks/kernels_static.py --configurations first
     python benchmarks/kernels_static.py --output benchmarks/results/NAME.md
+
+By default each launch has the configuration that is predicted to be the fastest, which compiles
+them all; with "first" it is the one that is taken where configurations are pinned.
 """
 
 import argparse
@@ -14,64 +17,21 @@ import collections
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 import triton
 from machine_code import Code, compiled, work
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
-
-from xception.kernels import (
-    activation,
-    batch_norm,
-    convolution,
-    depthwise_launch,
-    normalizer,
-    pointwise_launch,
-    pooling_launch,
-    separable_launch,
-    sums_launch,
-    tuning,
-    unit,
-)
-from xception.kernels.flow import fused_features
-from xception.models.registry import create_model
+from recorded_step import Launch, Step, training_step
 
 # An H100 SXM; an H200 has the same multiprocessors and 4.8e12 bytes a second.
 MULTIPROCESSORS, SCHEDULERS, HERTZ = 132, 4, 1.7e9
-MEMORY, MEMORY_H200 = 3.35e12, 4.8e12
+MEMORY = {"H100": 3.35e12, "H200": 4.8e12}
 CACHE = MULTIPROCESSORS * 128 * HERTZ
 TENSOR = 989e12
-LAUNCHES = (
-    activation,
-    depthwise_launch,
-    normalizer,
-    pointwise_launch,
-    pooling_launch,
-    separable_launch,
-    sums_launch,
-)
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "activation": activation.launch_forward,
-    "activation_backward": activation.launch_backward,
-    "convolution": convolution._with_sums,
-    "depthwise": depthwise_launch.launch_forward,
-    "depthwise_backward": depthwise_launch.launch_backward,
-    "pointwise": pointwise_launch.launch_forward,
-    "pointwise_backward": pointwise_launch.launch_backward,
-    "pool": pooling_launch.launch_forward,
-    "pool_backward": pooling_launch.launch_backward,
-    "separable": separable_launch.launch_forward,
-    "normalizer": normalizer.normalizer._init_fn,
-    "normalizer_backward": normalizer._normalizer_backward._init_fn,
-    "move_running": normalizer.move_running._init_fn,
-}
+
 Given = dict[str, Any]
 # How often a kernel's loops run, the outer ones first, from what it is launched with.
 TRIPS: dict[str, Callable[[Given], list[int]]] = {
@@ -79,6 +39,7 @@ TRIPS: dict[str, Callable[[Given], list[int]]] = {
     "depthwise_backward": lambda a: [a["REPEAT"], a["ROWS"]],
     "pointwise_forward": lambda a: [-(-a["K"] // a["BLOCK_K"])],
     "pointwise_backward_input": lambda a: [-(-a["N"] // a["BLOCK_N"])],
+    "pointwise_backward_whole": lambda a: [a["TILES"]],
     "separable_forward": lambda a: [-(-a["K"] // a["BLOCK_K"])],
     "column_statistics": lambda a: [-(-a["ROWS"] // a["BLOCK_M"])],
     "pool_sums": lambda a: [-(-a["ROWS"] // a["BLOCK_P"])],
@@ -86,111 +47,6 @@ TRIPS: dict[str, Callable[[Given], list[int]]] = {
     "add_rows": lambda a: [-(-a["ROWS"] // a["BLOCK_P"])],
     "add_and_part": lambda a: [-(-a["P"] // a["BLOCK_P"])],
 }
-
-
-@dataclass
-class Launch:
-    """A kernel as it was launched."""
-
-    kernel: Any
-    grid: tuple[int, ...]
-    arguments: tuple[Any, ...]
-    options: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The kernel's name."""
-        return str(self.kernel.__name__)
-
-    @property
-    def given(self) -> Given:
-        """Arguments and options by name."""
-        names = [name for name in self.kernel.arg_names if name not in self.options]
-        return dict(zip(names, self.arguments, strict=True)) | self.options
-
-    @property
-    def gigabytes(self) -> float:
-        """Its tensors, each once."""
-        tensors = {id(t): t for t in self.arguments if isinstance(t, Tensor)}
-        return sum(t.numel() * t.element_size() for t in tensors.values()) / 1e9
-
-
-@dataclass
-class Step:
-    """What a training step runs: our kernels' launches, and time and bytes of the library's."""
-
-    launches: list[Launch] = field(default_factory=list)
-    library: dict[str, list[tuple[float, float]]] = field(
-        default_factory=lambda: collections.defaultdict(list)
-    )
-
-
-class _Recorder(TorchDispatchMode):
-    """Runs our operators' launches on tensors of any device, and notes all others."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        self.step = step
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        space, _, name = func.name().partition("::")
-        name = name.partition(".")[0]
-        if space == "xception":
-            with self:
-                if name == "convolution_backward":
-                    grad, total, squares, z, x, weight, center, statistics, *rest = args
-                    sums = (center, total, squares) if statistics else None
-                    return convolution._gradients(grad, z, x, weight, sums, *rest)
-                return OPERATORS[name](*args)
-        outputs = func(*args, **(kwargs or {}))
-        tensors = [t for t in tree_leaves((args, kwargs or {}, outputs)) if isinstance(t, Tensor)]
-        moved = sum(t.numel() * t.element_size() for t in tensors)
-        quiet = ("empty", "detach", "promote_types", "scalar_tensor")
-        if tensors and not func.is_view and not any(word in name for word in quiet):
-            packet = func._overloadpacket
-            flop = 0
-            if packet in flop_registry:
-                flop = flop_registry[packet](*args, **(kwargs or {}), out_val=outputs)
-            self.step.library[name].append((moved / 1e9, flop / 1e12))
-        return outputs
-
-
-def training_step(batch: int, pins: dict[str, tuning.Config]) -> Step:
-    """Records a step of Xception at 299x299 in bfloat16, with the first configurations.
-
-    Args:
-        batch: Images.
-        pins: Configurations of kernels that are taken instead.
-    """
-    step = Step()
-
-    def start(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
-        # Tensors without memory of their own kind: autograd counts who holds the ones it has made.
-        kept = tuple(torch.empty_like(a) if isinstance(a, Tensor) else a for a in arguments)
-        same = {id(a): k for a, k in zip(arguments, kept, strict=True)}
-        step.launches.append(Launch(kernel, grid, tuple(same[id(a)] for a in arguments), options))
-
-    model = create_model("xception", numerics="timm").to("meta").train()
-    images = torch.empty(batch, 3, 299, 299, device="meta", dtype=torch.bfloat16)
-    with contextlib_patches(start), tuning.pinned(pins), _Recorder(step):
-        features = fused_features(model, images.to(memory_format=torch.channels_last))
-        model.head(features.float()).sum().backward()
-    return step
-
-
-def contextlib_patches(start: Callable[..., None]) -> Any:
-    """Launches are noted, not run; the operators take tensors without memory for a GPU's."""
-    import contextlib
-
-    stack = contextlib.ExitStack()
-    for module in LAUNCHES:
-        stack.enter_context(mock.patch.object(module, "start", start))
-    for other in (batch_norm, convolution):
-        stack.enter_context(mock.patch.object(other, "runs_kernel", lambda tensor: True))
-    stack.enter_context(mock.patch.object(unit, "compute_dtype", lambda tensor: torch.bfloat16))
-    return stack
 
 
 @dataclass(frozen=True)
@@ -217,7 +73,7 @@ class Bound:
         return max(names, key=lambda name: float(getattr(self, name)))
 
 
-def bound(launch: Launch, memory: float = MEMORY) -> Bound:
+def bound(launch: Launch, memory: float) -> Bound:
     """Predicts a launch.
 
     Args:
@@ -244,6 +100,18 @@ def bound(launch: Launch, memory: float = MEMORY) -> Bound:
     )
 
 
+def library_milliseconds(gigabytes: float, teraflop: float, memory: float) -> float:
+    """An operation of PyTorch takes at least this, its tensors moved once or its products."""
+    return max(gigabytes * 1e12 / memory, teraflop * 1e15 / TENSOR)
+
+
+def predicted(step: Step, memory: float) -> float:
+    """Milliseconds at least of all that was recorded."""
+    ours = sum(bound(launch, memory).longest for launch in step.launches)
+    calls = (call for calls in step.library.values() for call in calls)
+    return ours + sum(library_milliseconds(*call, memory) for call in calls)
+
+
 def rows(step: Step, memory: float) -> Iterator[tuple[str, list[Bound], list[Launch]]]:
     """Launches and their bounds, kernel by kernel."""
     grouped: dict[str, list[Launch]] = collections.defaultdict(list)
@@ -253,11 +121,11 @@ def rows(step: Step, memory: float) -> Iterator[tuple[str, list[Bound], list[Lau
         yield name, [bound(launch, memory) for launch in launches], launches
 
 
-def table(step: Step, memory: float = MEMORY) -> list[str]:
+def table(step: Step, memory: float) -> list[str]:
     """The prediction as a table in Markdown, and its sum."""
     lines = [
-        "| kernel | launches | memory | issue | half rate | cache | tensor | longest | limit of most "
-        "| registers | warps of 64 |",
+        "| kernel | launches | memory | issue | half rate | cache | tensor | longest | limit of "
+        "most | registers | warps of 64 |",
         "| --- " * 11 + "|",
     ]
     total = floor = 0.0
@@ -266,7 +134,7 @@ def table(step: Step, memory: float = MEMORY) -> list[str]:
             sum(getattr(b, kind) for b in bounds)
             for kind in ("memory", "issue", "half_rate", "cache", "tensor", "longest")
         ]
-        weights: collections.Counter[str] = collections.Counter()
+        weights: dict[str, float] = collections.defaultdict(float)
         for one in bounds:
             weights[one.limit] += one.longest
             assert one.code.spills == 0, f"{name} spills"
@@ -275,7 +143,7 @@ def table(step: Step, memory: float = MEMORY) -> list[str]:
             for values in ([b.code.registers for b in bounds], [b.warps for b in bounds])
         )
         figures = " | ".join(f"{value:.2f}" for value in sums)
-        limit = weights.most_common(1)[0][0].replace("_", " ")
+        limit = max(weights, key=weights.__getitem__).replace("_", " ")
         lines.append(
             f"| `{name}` | {len(launches)} | {figures} | {limit} | {registers} | {occupied} |"
         )
@@ -288,7 +156,7 @@ def table(step: Step, memory: float = MEMORY) -> list[str]:
         if bytes_ < 0.005:
             continue
         flop = sum(operations for _, operations in calls) * 1e15 / TENSOR
-        longest = sum(max(b * 1e12 / memory, f * 1e15 / TENSOR) for b, f in calls)
+        longest = sum(library_milliseconds(*call, memory) for call in calls)
         lines.append(
             f"| library: {name} | {len(calls)} | {bytes_:.2f} | | | | {flop:.2f} | {longest:.2f} "
             "| | | |"
@@ -306,13 +174,18 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--output", type=Path, help="a Markdown file")
+    parser.add_argument("--configurations", choices=("predicted", "first"), default="predicted")
+    parser.add_argument("--gpu", choices=sorted(MEMORY), default="H100")
     options = parser.parse_args(arguments)
-    step = training_step(options.batch, {})
-    text = "\n".join(table(step))
+    memory = MEMORY[options.gpu]
+    predict = (lambda step: predicted(step, memory)) if options.configurations != "first" else None
+    step = training_step(options.batch, predict)
+    text = "\n".join(table(step, memory))
     print(text)
     if options.output:
         versions = f"torch {torch.__version__.split('+')[0]}, triton {triton.__version__}"
-        options.output.write_text(f"{versions}, batch {options.batch}\n\n{text}\n")
+        head = f"{options.gpu}, batch {options.batch}, {versions}; milliseconds"
+        options.output.write_text(f"{head}\n\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,8 @@ POINTERS = {
     torch.int64: "*i64",
 }
 # Comparisons, selections, minima, shifts, bytes and 32-bit integers share a unit of half the rate.
-HALF_RATE = set(
-    "ISETP FSETP FSEL SEL FMNMX LOP3 PLOP3 PRMT SHF IADD3 LEA VIADD MOV F2FP P2R R2P VIMNMX".split()
-)
+HALF_RATE = {"ISETP", "FSETP", "FSEL", "SEL", "FMNMX", "VIMNMX", "LOP3", "PLOP3", "PRMT", "SHF"}
+HALF_RATE |= {"IADD3", "LEA", "VIADD", "MOV", "F2FP", "P2R", "R2P"}
 LANES = 32
 
 
@@ -61,7 +61,8 @@ class Work:
         issued: Instructions.
         half_rate: Those of the unit that takes two cycles for each.
         global_bytes: Loaded from or stored to global memory, through the first-level cache.
-        local_bytes: The same, shared memory, exchanges between threads and what products read.
+        local_bytes: Of shared memory, which is the same memory: loads, stores, exchanges between
+            threads, and what products read there.
         flop: Of the tensor cores.
     """
 
@@ -162,19 +163,20 @@ def work(code: Code, trips: Sequence[int]) -> Work:
 
     Args:
         code: The kernel.
-        trips: How often its loops run, the outer ones first. A loop that runs once, or is unrolled,
-            may be missing in the code.
+        trips: How often its loops run, the outer ones first. A loop that runs once may be missing
+            in the code, and an inner one that is unrolled, too.
 
     Raises:
         ValueError: The loops are not nested in one another, or are more than that.
     """
-    trips = [count for count in trips if count != 1]
-    nested = all(a[0] <= b[0] and b[1] <= a[1] for a, b in zip(code.loops, code.loops[1:]))
+    trips = list(trips)
+    nested = all(a[0] <= b[0] and b[1] <= a[1] for a, b in pairwise(code.loops))
     if not nested or len(code.loops) > len(trips):
         raise ValueError(f"loops at {code.loops}, expected {len(trips)}, one in the other")
+    while len(trips) > len(code.loops):
+        trips.pop(trips.index(1) if 1 in trips else -1)
     repeats = [1.0] * len(code.instructions)
-    # What is unrolled are inner loops: their number is known when the kernel is compiled.
-    for (first, last), count in zip(code.loops, trips, strict=False):
+    for (first, last), count in zip(code.loops, trips, strict=True):
         for place in range(first, last + 1):
             repeats[place] *= count
     totals = [0.0] * 5
@@ -185,13 +187,13 @@ def work(code: Code, trips: Sequence[int]) -> Work:
 
 
 def _one(line: str) -> tuple[float, float, float, float, float]:
-    """Issue slots, of them half-rate, global bytes, local bytes and operations of an instruction."""
+    """Issue slots, half-rate ones, global bytes, local bytes and operations of an instruction."""
     full = name_of(line)
     name = full.split(".")[0]
     half = float(name in HALF_RATE)
     bytes_ = float(LANES * _width(full))
     if name in ("LDG", "STG", "LDGSTS"):
-        return 1, half, bytes_, bytes_, 0
+        return 1, half, bytes_, 0, 0
     if name in ("LDS", "STS"):
         return 1, half, 0, bytes_, 0
     if name in ("LDSM", "STSM"):

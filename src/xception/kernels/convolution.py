@@ -22,7 +22,8 @@ from xception.kernels.dispatch import (
     rows_of,
     runs_kernel,
 )
-from xception.kernels.pointwise_launch import column_sums, combine
+from xception.kernels.pointwise_backward_launch import combine
+from xception.kernels.pointwise_launch import column_sums
 
 
 def convolution(

@@ -13,7 +13,8 @@ from torch.library import custom_op
 
 from xception.kernels import reference
 from xception.kernels.dispatch import given_or_zeros, runs_kernel
-from xception.kernels.pointwise_launch import launch_backward, launch_forward
+from xception.kernels.pointwise_backward_launch import launch_backward
+from xception.kernels.pointwise_launch import launch_forward
 
 
 def pointwise(

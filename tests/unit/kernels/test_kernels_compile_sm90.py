@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from xception.kernels.depthwise_launch import backward_candidates, forward_candidates
+from xception.kernels.pointwise_backward_launch import (
+    backward_candidates as product_backward_candidates,
+)
 from xception.kernels.pointwise_launch import LIBRARY, product_candidates
-from xception.kernels.pointwise_launch import backward_candidates as product_backward_candidates
 from xception.kernels.separable_launch import SPLIT
 from xception.kernels.separable_launch import candidates as separable_candidates
 
@@ -172,9 +174,9 @@ def test_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_path):
 
 
 def backward_product_cases():
-    for index, config in enumerate(product_backward_candidates(torch.bfloat16)):
+    for index, config in enumerate(product_backward_candidates(torch.bfloat16, 728, 728)):
         if config != LIBRARY:
-            yield pytest.param(config, id=f"{index}", marks=[] if index == 2 else pytest.mark.slow)
+            yield pytest.param(config, id=f"{index}", marks=[] if index == 1 else pytest.mark.slow)
 
 
 @pytest.mark.parametrize("config", backward_product_cases())
@@ -192,6 +194,34 @@ def test_backward_product_uses_the_tensor_cores_and_does_not_spill(config, tmp_p
         num_stages=config["num_stages"],
     )
     assert "HGMMA" in code
+
+
+def whole_backward_cases():
+    for inputs, outputs in ((64, 128), (128, 128), (128, 256)):
+        for config in product_backward_candidates(torch.bfloat16, inputs, outputs):
+            if "STAGES" in config:
+                quick = (inputs, outputs) == (128, 128) and config["STAGES"] == 2
+                marks = [] if quick else pytest.mark.slow
+                name = f"{inputs}-{outputs}-{config['STAGES']}"
+                yield pytest.param(inputs, outputs, config, id=name, marks=marks)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "config"), whole_backward_cases())
+def test_both_gradients_use_the_tensor_cores_and_do_not_spill(inputs, outputs, config, tmp_path):
+    from xception.kernels.pointwise_backward_triton import pointwise_backward_whole
+
+    signature = dict.fromkeys(("grad_ptr", "z_ptr", "x_ptr", "weight_ptr", "out_ptr"), HALF)
+    signature |= dict.fromkeys(("center_ptr", "grad_sum_ptr", "grad_squares_ptr"), FULL)
+    constants = {"N": outputs, "K": inputs, "BLOCK_N": outputs, "BLOCK_K": inputs}
+    code = check_no_spills(
+        pointwise_backward_whole,
+        signature | {"partial_ptr": FULL, "M": SIZE, "TILES": SIZE},
+        constants | {"PRECISION": "tf32"} | config,
+        tmp_path,
+        num_warps=config["num_warps"],
+    )
+    assert "HGMMA" in code
+    assert "LDGSTS" in code, "tiles are not under way while others are in work"
 
 
 def separable_cases():

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xception.kernels import convolution, support
 from xception.kernels.dispatch import as_given
-from xception.kernels.pointwise_launch import _weight_gradient
+from xception.kernels.pointwise_backward_launch import _weight_gradient
 from xception.models.xception import Xception
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from xception.kernels import tuning
+from xception.kernels import pointwise_backward_launch, tuning
 from xception.kernels.pointwise import pointwise
 from xception.kernels.pointwise_launch import LIBRARY, column_sums
 
@@ -14,7 +14,10 @@ ROWS = {"ROWS": 24, "BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 1}
 COMBINE = {"BLOCK_M": 16, "BLOCK_N": 16, "num_warps": 1}
 PINS = {"column_statistics": ROWS, "combine_gradients": COMBINE}
 TRITON = PINS | {"pointwise": TILES, "pointwise_backward": TILES}
+# Both gradients by one kernel.
+WHOLE = TRITON | {"pointwise_backward": {"BLOCK_M": 16, "STAGES": 2, "num_warps": 1}}
 WITH_LIBRARY = PINS | {"pointwise": LIBRARY, "pointwise_backward": LIBRARY}
+WAYS = {"triton": TRITON, "whole": WHOLE, "library": WITH_LIBRARY}
 
 
 def results(function, x, weight, grads):
@@ -61,7 +64,7 @@ def compare(size, outputs, dtype, pins, device, tolerance):
         )
 
 
-@pytest.mark.parametrize("pins", [TRITON, WITH_LIBRARY], ids=["triton", "library"])
+@pytest.mark.parametrize("pins", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize(
     ("size", "outputs"), [((1, 1, 1, 1), 1), ((2, 20, 5, 3), 33), ((1, 33, 1, 17), 16)]
 )
@@ -70,7 +73,7 @@ def check_float32_equals_autograd(size, outputs, pins, device):
     compare(size, outputs, torch.float32, pins, device, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("pins", [TRITON, WITH_LIBRARY], ids=["triton", "library"])
+@pytest.mark.parametrize("pins", WAYS.values(), ids=WAYS.keys())
 def check_float16_equals_autograd(pins, device):
     # 4e-3: z is rounded to float16 (5e-4) before it is summed and before its gradient is formed
     compare((2, 20, 5, 3), 33, torch.float16, pins, device, tolerance=4e-3)
@@ -79,7 +82,14 @@ def check_float16_equals_autograd(pins, device):
 def check_bfloat16_equals_autograd(device):
     if device == "cpu":
         pytest.skip("Triton's interpreter cannot multiply bfloat16 matrices")
-    compare((2, 20, 5, 3), 33, torch.bfloat16, TRITON, device, tolerance=3.2e-2)
+    for pins in (TRITON, WHOLE):
+        compare((2, 20, 5, 3), 33, torch.bfloat16, pins, device, tolerance=3.2e-2)
+
+
+def check_programs_of_several_tiles(device, monkeypatch):
+    # 75 rows are five tiles for two programs: three and two
+    monkeypatch.setattr(pointwise_backward_launch, "PROGRAMS", 2)
+    compare((5, 20, 5, 3), 33, torch.float32, WHOLE, device, tolerance=1e-5)
 
 
 def check_transposed_weights_and_expanded_gradients(device):
@@ -95,7 +105,7 @@ def check_transposed_weights_and_expanded_gradients(device):
     z = F.conv2d(x64, weight64)
     centered = z - center.double().view(1, -1, 1, 1)
     loss(z, centered, centered.square()).backward()
-    for pins in (TRITON, WITH_LIBRARY):
+    for pins in WAYS.values():
         ours, matrix = (tensor.detach().to(device, copy=True) for tensor in (x, weight))
         ours.requires_grad_(), matrix.requires_grad_()
         assert not matrix.is_contiguous()
