@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xception.cli.main import main
+from xception.data.preprocessing import Preprocessing
 from xception.models.registry import create_model
 from xception.weights.files import open_model, read_description, save_model
 from xception.weights.pytorch_xception import xception_names
@@ -110,3 +111,14 @@ def test_overwrite_replaces_the_target(small_file, tmp_path):
     target.write_bytes(b"old")
     assert run("convert", small_file, target, "--overwrite") == 0
     assert open_model(target).class_names == ["a", "b", "c"]
+
+
+def test_convert_stores_the_preprocessing_that_it_is_given(small_file, tmp_path, capsys):
+    target = tmp_path / "mine.safetensors"
+    given = ("--evaluation-mode", "pad", "--image-size", 64, "--antialias", "false")
+    assert run("convert", small_file, target, *given) == 0
+    assert "64 pixels, pad without antialias" in " ".join(capsys.readouterr().out.split())
+    loaded = open_model(target)
+    assert loaded.preprocessing == Preprocessing(size=64, mode="pad", antialias=False)
+    assert run("convert", small_file, target, "--overwrite", "--crop-fraction", 2) == 2
+    assert "crop_fraction is 2.0" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from xception.cli.parsing import new_parser, parse
+from xception.cli.preprocessing_options import add_preprocessing_options, given_preprocessing
 from xception.errors import count_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         kind=options.kind,
         weights=options.weights,
         class_names=class_names,
-        image_size=options.image_size,
+        preprocessing=given_preprocessing(options),
         overwrite=options.overwrite,
     )
     _show(stored, options.target)
@@ -98,11 +99,13 @@ def preprocessing_in_words(told: dict | None) -> str:
     """
     if not told:
         return "not told, the default is taken"
-    words = f"{told.get('size', 299)} pixels, {told.get('mode', 'central-crop')}"
-    words += f" {told.get('crop_fraction', 0.875)}"
+    mode = told.get("mode", "central-crop")
+    words = f"{told.get('size', 299)} pixels, {mode}"
+    if mode in ("central-crop", "resize-crop"):
+        words += f" {told.get('crop_fraction', 0.875)}"
     if "interpolation" in told:
         words += f", {told['interpolation']}"
-    return words
+    return words + ("" if told.get("antialias", True) else " without antialias")
 
 
 def _parse(arguments: Sequence[str]) -> "Namespace":
@@ -130,11 +133,6 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         default=None,
         help="Text file with one class name a line, in the order of the logits.",
     )
-    add(
-        "--image-size",
-        type=int | None,
-        default=None,
-        help="Height and width of the input in pixels; the source's own if not given.",
-    )
+    add_preprocessing_options(parser, "the source's")
     add("--overwrite", action="store_true", help="Replace a target that exists.")
     return parse(parser, arguments)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xception.cli.engine_choice import add_engine_options
 from xception.cli.parsing import new_parser, parse
+from xception.cli.preprocessing_options import add_preprocessing_options, with_preprocessing
 from xception.errors import count_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     from xception.inference.scoring import evaluate
     from xception.weights.files import open_model
 
-    plain = open_model(options.model, weights=options.weights)
+    plain = with_preprocessing(open_model(options.model, weights=options.weights), options)
     opened = open_labelled_data(options.data, options.split, options.data_root)
     labelled = opened.source
     k = chosen_k(options.metric, labelled)
@@ -223,6 +224,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
     )
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
     add_engine_options(parser, default=None, absent="Default: the network as it is.")
+    add_preprocessing_options(parser, "the model's")
     add("--data-root", type=str, help="Where a named data set lies, or is downloaded to.")
     add(
         "--split",

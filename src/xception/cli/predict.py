@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from xception.cli.engine_choice import add_engine_options
 from xception.cli.parsing import new_parser, parse
+from xception.cli.preprocessing_options import add_preprocessing_options, with_preprocessing
 from xception.errors import count_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     from xception.inference.prediction import names_of, predict
     from xception.weights.files import open_model
 
-    loaded = open_model(options.model, weights=options.weights)
+    loaded = with_preprocessing(open_model(options.model, weights=options.weights), options)
     loaded = with_engine(loaded, options, images=total, own_images=options.paths)
     counted = _Counted(
         predict(
@@ -79,6 +80,7 @@ def _parse(arguments: list[str]) -> "Namespace":
     )
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
     add_engine_options(parser, default="torch", absent="On a GPU, torch alone.")
+    add_preprocessing_options(parser, "the model's")
     add(
         "--weights",
         type=Literal["polyak", "raw"],

@@ -6,6 +6,7 @@ import lightning
 
 from xception.data.cache import kept
 from xception.data.crop_decoding import Decoding
+from xception.data.evaluation_mode import EvaluationMode
 from xception.data.image_record import ImageRecord
 from xception.data.loader_processes import processes_for
 from xception.data.loading import EvaluationLoader, TrainingLoader
@@ -57,8 +58,9 @@ class ImageData(lightning.LightningDataModule):
         cutout: Side of a square that is blanked at a random place, in pixels; 0 is off.
         evaluation_mode: "central-crop": the central crop_fraction of height and width, squashed to
             a square (the paper's era); "resize-crop": the short side is resized to
-            image_size / crop_fraction, then the central square is taken (timm, torchvision).
-        crop_fraction: Share of height and width that an evaluation keeps, in (0, 1].
+            image_size / crop_fraction, then the central square is taken (timm, torchvision);
+            "squash": the whole image, squashed (Keras); "pad": the same with black beside it.
+        crop_fraction: Share of height and width that an evaluation crop keeps, in (0, 1].
         interpolation: Filter of every resizing.
         antialias: Whether shrinking averages over the pixels that it removes.
         max_unreadable: Different unreadable training images, per process, that are passed over
@@ -103,7 +105,7 @@ class ImageData(lightning.LightningDataModule):
         contrast: tuple[float, float] | None = None,
         hue: float = 0.0,
         cutout: int = 0,
-        evaluation_mode: Literal["central-crop", "resize-crop"] = "central-crop",
+        evaluation_mode: EvaluationMode = "central-crop",
         crop_fraction: float = 0.875,
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         antialias: bool = True,
@@ -267,7 +269,7 @@ class ImageData(lightning.LightningDataModule):
             self._train_loader.close()
 
     def test_dataloader(self) -> EvaluationLoader:
-        """The same as ``val_dataloader``: the paper has one held-out set."""
+        """As ``val_dataloader``: the paper has one held-out set."""
         return self.val_dataloader()
 
     @property

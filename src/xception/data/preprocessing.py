@@ -8,12 +8,13 @@ square. A model's preprocessing travels in its weights file: it is worth about o
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pixels
 
+from xception.data.evaluation_mode import EvaluationMode
 from xception.data.resizing import INTERPOLATION, resize
 from xception.errors import InputError, nearest
 
@@ -31,8 +32,10 @@ class Preprocessing:
         mode: ``"central-crop"`` takes the central ``crop_fraction`` of height and width and
             resizes that to a square, whatever its aspect (the paper's era); ``"resize-crop"``
             resizes the short side to ``floor(size / crop_fraction)`` and takes the central square
-            (timm, torchvision).
-        crop_fraction: Share of the image that is kept, in (0, 1].
+            (timm, torchvision); ``"squash"`` resizes the whole image to a square, whatever its
+            aspect (Keras' ``image_dataset_from_directory``, without antialias); ``"pad"`` resizes
+            the whole image so that its long side fits, and puts black beside it.
+        crop_fraction: Share of the image that is kept by the modes that crop, in (0, 1].
         interpolation: Filter of the resizing.
         antialias: Whether shrinking averages over all the pixels that it removes. TensorFlow's
             resizing of the paper's era did not.
@@ -50,7 +53,7 @@ class Preprocessing:
     """
 
     size: int = 299
-    mode: Literal["central-crop", "resize-crop"] = "central-crop"
+    mode: EvaluationMode = "central-crop"
     crop_fraction: float = 0.875
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     antialias: bool = True
@@ -62,10 +65,9 @@ class Preprocessing:
             raise InputError(f"the image size is {self.size}; it must be at least 2 pixels")
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction is {self.crop_fraction}; it must be in (0, 1]")
-        if self.mode not in ("central-crop", "resize-crop"):
-            raise InputError(
-                f"there is no evaluation mode '{self.mode}'; use 'central-crop' or 'resize-crop'"
-            )
+        if self.mode not in get_args(EvaluationMode):
+            known = "', '".join(get_args(EvaluationMode))
+            raise InputError(f"there is no evaluation mode '{self.mode}'; use one of '{known}'")
         if self.interpolation not in INTERPOLATION:
             raise InputError(
                 f"there is no interpolation '{self.interpolation}'; use 'bilinear' or 'bicubic'"
@@ -76,7 +78,7 @@ class Preprocessing:
             )
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Crops and resizes one image.
+        """Crops, resizes and pads one image.
 
         Args:
             image: (3, H, W) uint8.
@@ -86,11 +88,12 @@ class Preprocessing:
         """
         if self.mode == "central-crop":
             image = self._central(image)
-            target = (self.size, self.size)
-        else:
+        elif self.mode == "resize-crop":
             image = _shortened(image)
-            target = self._enclosing(image.shape[-2], image.shape[-1])
+        target = self._target(image.shape[-2], image.shape[-1])
         image = resize(image, *target, interpolation=self.interpolation, antialias=self.antialias)
+        if self.mode == "pad":
+            return self._padded(image)
         return pixels.center_crop(image, [self.size, self.size])
 
     def _central(self, image: Tensor) -> Tensor:
@@ -100,12 +103,25 @@ class Preprocessing:
         left = int((width - width * self.crop_fraction) / 2)
         return image[..., top : height - top, left : width - left]
 
-    def _enclosing(self, height: int, width: int) -> tuple[int, int]:
-        """The size that an image is resized to before the central square is cut from it."""
-        short = math.floor(self.size / self.crop_fraction)
-        if height <= width:
-            return short, int(short * width / height)
-        return int(short * height / width), short
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that an image is resized to."""
+        if self.mode == "resize-crop":  # the central square is cut from it afterwards
+            short = math.floor(self.size / self.crop_fraction)
+            if height <= width:
+                return short, int(short * width / height)
+            return int(short * height / width), short
+        if self.mode == "pad":
+            scale = self.size / max(height, width)
+            return max(1, round(height * scale)), max(1, round(width * scale))
+        return self.size, self.size
+
+    def _padded(self, image: Tensor) -> Tensor:
+        """The image in the middle of a black square; of an odd remainder, more is below, right."""
+        height, width = image.shape[-2:]
+        top, left = (self.size - height) // 2, (self.size - width) // 2
+        square = image.new_zeros((3, self.size, self.size))
+        square[:, top : top + height, left : left + width] = image
+        return square
 
     def normalize(self, images: Tensor) -> Tensor:
         """Scales pixel values to what the network takes, on the device where they are.

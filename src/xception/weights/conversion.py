@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from xception.errors import InputError
 from xception.weights.description import StoredModel
@@ -19,7 +20,7 @@ def convert(
     kind: str | None = None,
     weights: Averaging = "polyak",
     class_names: list[str] | None = None,
-    image_size: int | None = None,
+    preprocessing: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> StoredModel:
     """Reads a model from ``source`` and writes it to ``target``.
@@ -31,7 +32,7 @@ def convert(
         kind: What the source is to be taken for; recognised by default.
         weights: Averaged or raw, where the source has both.
         class_names: Replaces the source's; one for each logit.
-        image_size: Replaces the source's input size, pixels.
+        preprocessing: Fields of `Preprocessing` that replace the source's.
         overwrite: Whether a target that is there may be replaced.
 
     Returns:
@@ -52,8 +53,8 @@ def convert(
     if not target.parent.is_dir():
         raise InputError(f"there is no directory {target.parent} to write {target.name} into")
     stored = read_stored(source, weights=weights, kind=kind)
-    if image_size is not None:
-        told = {**(stored.description.preprocessing or {}), "size": image_size}
+    if preprocessing:
+        told = {**(stored.description.preprocessing or {}), **preprocessing}
         stored = replace(stored, description=replace(stored.description, preprocessing=told))
     if class_names is not None:
         stored = replace(stored, description=replace(stored.description, class_names=class_names))

@@ -9,7 +9,7 @@ with the layer's name in the attribute ``name`` of ``vars``; ``.keras`` is a zip
 import io
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from xception.errors import InputError
 from xception.weights.containers import first_line
+from xception.weights.keras_config import KerasInput, input_of
 
 _WEIGHTS = (
     "depthwise_kernel",
@@ -52,10 +53,12 @@ class KerasFile:
         layers: In the file's order: that of Keras' ``model.layers``, in Keras 3 files only within
             each class of layers.
         container: What kind of file it is, in words.
+        input: What its configuration tells of the model's input.
     """
 
     layers: list[KerasLayer]
     container: str
+    input: KerasInput = field(default_factory=KerasInput)
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -78,9 +81,11 @@ def read_keras_file(path: Path) -> KerasFile:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
                 content = io.BytesIO(member.read())
+                has_config = "config.json" in archive.namelist()
+                told = input_of(archive.read("config.json") if has_config else None)
             with h5py.File(content, "r") as file:
                 _refuse_links(file)
-                return KerasFile(_keras3_layers(file), "Keras 3 model (.keras)")
+                return KerasFile(_keras3_layers(file), "Keras 3 model (.keras)", told)
         with path.open("rb") as start:
             if start.read(2) == b"PK":
                 raise OSError("truncated archive")
@@ -104,7 +109,8 @@ def _read_hdf5(file: Any, path: Path) -> KerasFile:
         version = _text(root.attrs.get("keras_version", "1"))
         kind = "model.save() file (.h5)" if saved_model else "weights (.h5)"
         layers = [layer for name in names for layer in _layers_of(root, name, path)]
-        return KerasFile(layers, f"Keras {version.split('.')[0]} {kind}")
+        told = input_of(file.attrs.get("model_config"))
+        return KerasFile(layers, f"Keras {version.split('.')[0]} {kind}", told)
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
         return KerasFile(_keras3_layers(file), "Keras 3 weights (.weights.h5)")
     raise InputError(

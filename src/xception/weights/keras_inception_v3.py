@@ -27,9 +27,9 @@ from xception.weights.keras_arrays import (
     norm_to_keras,
     numbered_name,
 )
+from xception.weights.keras_config import preprocessing_of
 from xception.weights.keras_hdf5 import KerasFile, KerasLayer, numbered
 from xception.weights.keras_xception import sort_into_kinds
-from xception.weights.preprocessings import KERAS_IMAGENET
 from xception.weights.xception_layout import CLASSIFIER
 
 
@@ -77,7 +77,7 @@ def inception_v3_from_keras(file: KerasFile, path: Path, variant: str) -> Stored
             "numerics": "keras",
         },
         numerics="keras",
-        preprocessing=KERAS_IMAGENET,
+        preprocessing=preprocessing_of(file.input, num_classes),
         provenance={"converted_from": path.name, "container": words},
     )
     kind = "keras-inception-v3-paper" if variant == "paper" else "keras-inception-v3"

@@ -21,9 +21,9 @@ from xception.weights.keras_arrays import (
     separable_from_keras,
     signature,
 )
+from xception.weights.keras_config import preprocessing_of
 from xception.weights.keras_hdf5 import KerasFile, KerasLayer
 from xception.weights.matching import enumerate_names
-from xception.weights.preprocessings import KERAS_IMAGENET
 from xception.weights.xception_layout import CLASSIFIER, LAYERS, Layer
 
 COUNTS = {"conv": 6, "separable": 34, "norm": 40}
@@ -91,7 +91,7 @@ def xception_from_keras(file: KerasFile, path: Path) -> StoredModel:
         architecture="xception",
         arguments={"num_classes": num_classes, "in_channels": in_channels, "numerics": "keras"},
         numerics="keras",
-        preprocessing=KERAS_IMAGENET,
+        preprocessing=preprocessing_of(file.input, num_classes),
         provenance={"converted_from": path.name, "container": words},
     )
     return StoredModel(description, tensors, path, "keras-xception", words)

@@ -17,6 +17,14 @@ KERAS_IMAGENET: dict[str, Any] = {
 }
 """Keras documents only the scale; the crop is that of the paper's era."""
 
+KERAS_FINETUNED: dict[str, Any] = {
+    **_SCALE,
+    "mode": "squash",
+    "interpolation": "bilinear",
+    "antialias": False,
+}
+"""Keras' ``image_dataset_from_directory``: the whole image, squashed, without antialias."""
+
 TIMM_XCEPTION: dict[str, Any] = {
     **_SCALE,
     "mode": "resize-crop",

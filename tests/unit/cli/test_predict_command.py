@@ -2,8 +2,15 @@ import csv
 import io
 import json
 import re
+from itertools import combinations
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from xception.data.preprocessing import Preprocessing
+from xception.weights.files import open_model, save_model
 
 ERRORS = {
     "cut.jpg": "the file is truncated",
@@ -141,3 +148,38 @@ def test_predict_help_is_quick_and_names_defaults(command):
     assert code == 0
     assert "default: 5" in out
     assert "--top-k" in out
+
+
+def test_predict_and_evaluate_take_another_preprocessing(command, small_model, tmp_path):
+    """A wide picture: what the whole of it and its middle give, by the library itself."""
+    folder = tmp_path / "wide" / "0"
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(3).integers(0, 256, (20, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "wide.png")
+    loaded = open_model(small_model)
+    with torch.no_grad():  # random weights call every picture 0.1 alike: a sharper head
+        loaded.model.get_parameter("head.classifier.weight").mul_(300)
+    sharp = tmp_path / "sharp.safetensors"
+    save_model(loaded.model, sharp, class_names=loaded.class_names)
+    for digit in range(1, 10):  # evaluation asks for all of the model's classes
+        (tmp_path / "wide" / str(digit)).mkdir()
+        Image.fromarray(pixels).save(tmp_path / "wide" / str(digit) / "wide.png")
+    told: list[float] = []
+    for mode in ("squash", "pad", "resize-crop"):
+        prepare = Preprocessing(size=48, mode=mode, crop_fraction=0.9, antialias=False)
+        image = prepare.normalize(prepare(torch.from_numpy(pixels).permute(2, 0, 1))[None])
+        with torch.no_grad():
+            best = loaded.model(image).softmax(1).max().item()
+        options = ("--evaluation-mode", mode, "--image-size", 48, "--crop-fraction", 0.9)
+        output = tmp_path / f"{mode}.csv"
+        words = (*options, "--antialias", "false", "--output", output)
+        assert command("predict", sharp, folder / "wide.png", *words)[0] == 0
+        found = next(csv.DictReader(output.open()))
+        assert abs(float(found["probability_1"]) - best) < 1e-4  # float32, another memory layout
+        output = tmp_path / f"{mode}-evaluated.csv"
+        words = (*options, "--antialias", "false", "--output", output)
+        assert command("evaluate", sharp, tmp_path / "wide", *words)[0] == 0
+        found = next(csv.DictReader(output.open()))
+        assert abs(float(found["probability"]) - best) < 1e-4
+        told.append(best)
+    assert min(abs(a - b) for a, b in combinations(told, 2)) > 3e-4

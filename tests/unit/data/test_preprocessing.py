@@ -133,7 +133,7 @@ def test_preprocessing_survives_json():
         ({"size": 1}, "at least 2"),
         ({"crop_fraction": 1.5}, "crop_fraction is 1.5"),
         ({"crop_fraction": 0.0}, "crop_fraction is 0.0"),
-        ({"mode": "squash"}, "'squash'"),
+        ({"mode": "squeeze"}, "'squeeze'"),
         ({"interpolation": "cubic"}, "'cubic'"),
         ({"std": [0.5, 0.5, 0.0]}, "std"),
         ({"sizes": 3}, "did you mean 'size'"),

@@ -1,0 +1,82 @@
+"""What is read of a Keras model's configuration: its input's size and scale."""
+
+import json
+
+import pytest
+
+from xception.data.preprocessing import Preprocessing
+from xception.weights.keras_config import KerasInput, input_of, preprocessing_of
+
+
+def model(*layers):
+    return {"class_name": "Functional", "config": {"layers": list(layers)}}
+
+
+def layer(class_name, **config):
+    return {"class_name": class_name, "config": config}
+
+
+@pytest.mark.parametrize("key", ["batch_shape", "batch_input_shape"])
+def test_input_of_reads_the_input_of_keras_2_and_3(key):
+    told = input_of(json.dumps(model(layer("InputLayer", **{key: [None, 160, 160, 3]}))))
+    assert told.size == (160, 160)
+
+
+def test_input_of_takes_the_outermost_input():
+    inside = model(layer("InputLayer", batch_shape=[None, 299, 299, 3]))
+    outside = model(layer("InputLayer", batch_shape=[None, 150, 150, 3]), inside)
+    assert input_of(json.dumps(outside)).size == (150, 150)
+    sequential = {"class_name": "Sequential", "config": {"layers": [inside]}}
+    sequential["build_config"] = {"input_shape": [None, 96, 96, 3]}
+    assert input_of(json.dumps(sequential)).size == (96, 96)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        "",
+        "no JSON",
+        b"\xff",
+        "[]",
+        "3",
+        '{"config": 3}',
+        '{"config": {"layers": [3]}}',
+        "[" * 9999,
+    ],
+)
+def test_input_of_passes_over_what_it_does_not_know(config):
+    assert input_of(config) == KerasInput()
+
+
+def test_input_of_leaves_open_what_is_not_fixed():
+    assert (
+        input_of(json.dumps(model(layer("InputLayer", batch_shape=[None] * 3 + [3])))).size is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1 / 127.5, -1.0), (1 / 255, 0.0), ([1 / 255] * 3, [-0.5, -0.4, -0.3])]
+)
+def test_rescaling_becomes_mean_and_deviation(scale, offset):
+    """x·scale + offset, by hand, for a white, a grey and a black pixel."""
+    import torch
+
+    config = model(layer("Rescaling", scale=scale, offset=offset))
+    told = preprocessing_of(input_of(json.dumps(config)), num_classes=3)
+    prepare = Preprocessing.from_dict(told)
+    values = torch.tensor([255, 100, 0], dtype=torch.uint8).expand(1, 3, 1, 3)
+    found = prepare.normalize(values)[0, :, 0]
+    for channel in range(3):
+        by = scale[channel] if isinstance(scale, list) else scale
+        add = offset[channel] if isinstance(offset, list) else offset
+        expected = torch.tensor([x * by + add for x in (255, 100, 0)])
+        torch.testing.assert_close(found[channel], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_preprocessing_of_a_fine_tuned_head_keeps_the_whole_picture():
+    tuned = Preprocessing.from_dict(preprocessing_of(KerasInput((150, 150)), num_classes=5))
+    assert (tuned.size, tuned.mode, tuned.antialias) == (150, "squash", False)
+    published = Preprocessing.from_dict(preprocessing_of(KerasInput((299, 299)), num_classes=1000))
+    assert published == Preprocessing()
+    assert preprocessing_of(KerasInput((200, 300)), num_classes=5)["size"] == 299  # no square
