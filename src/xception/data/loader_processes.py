@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from xception.data.batches import Batch, EvaluationBatches, TrainingBatches
 from xception.data.cache import is_in_memory, is_small
 from xception.data.shared_arrays import SharedArrays, start_method
+from xception.data.shared_memory import processes_that_fit
 from xception.data.sources import AnySource
 from xception.data.worker_process import cpu_cores, script_left_out, settle_worker, signals_held
 from xception.errors import InputError
@@ -21,13 +22,17 @@ from xception.errors import InputError
 _MOST = 16
 
 
-def processes_for(source: AnySource, wanted: int | Literal["auto"], *, devices: int) -> int:
+def processes_for(
+    source: AnySource, wanted: int | Literal["auto"], *, devices: int, batch_bytes: int = 0
+) -> int:
     """How many loader processes a training process has.
 
     Args:
         source: The images.
-        wanted: So many; "auto": none for small images in memory, else one per CPU core, at most 16.
+        wanted: So many; "auto": none for small images in memory, else one per CPU core, at most 16
+            and at most as many as there is shared memory for.
         devices: Training processes on this machine, which share its cores.
+        batch_bytes: Size of a batch.
 
     Raises:
         InputError: A negative number.
@@ -38,7 +43,7 @@ def processes_for(source: AnySource, wanted: int | Literal["auto"], *, devices: 
         return wanted
     if is_in_memory(source) and is_small(source):
         return 0
-    return max(1, min(_MOST, cpu_cores() // devices))
+    return processes_that_fit(max(1, min(_MOST, cpu_cores() // devices)), devices * batch_bytes)
 
 
 class Plan:

@@ -10,6 +10,7 @@ from xception.data.crop_decoding import Decoding
 from xception.data.loader_processes import Plan, data_loader, fetched
 from xception.data.order import micro_batch, place
 from xception.data.preprocessing import Preprocessing
+from xception.data.shared_memory import require_shared_memory
 from xception.data.sources import AnySource
 from xception.data.transforms import TrainingTransform
 from xception.errors import InputError, count_of
@@ -91,6 +92,8 @@ class TrainingLoader:
         self._batches = TrainingBatches(
             source, transform, seed=seed, attempts=max(1, max_unreadable + 1), decoding=decoding
         )
+        images = batch_size // (world_size * accumulation)
+        require_shared_memory(num_workers, images * 3 * transform.size**2)
         self._plan = Plan()
         self._build = partial(
             data_loader,
@@ -206,6 +209,7 @@ class EvaluationLoader:
         self.batch_size = batch_size
         self.world_size = world_size
         self.rank = rank
+        require_shared_memory(num_workers, batch_size * 3 * preprocessing.size**2)
         plan = Plan()
         plan.keys = self._ranges()
         self._length = len(plan.keys)

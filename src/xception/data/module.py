@@ -208,7 +208,7 @@ class ImageData(lightning.LightningDataModule):
                 self.transform,
                 batch_size=self.batch_size,
                 seed=self.seed,
-                num_workers=self._workers(self.train_source),
+                num_workers=self._workers(self.train_source, self._micro_batch_size),
                 world_size=self._world_size,
                 rank=self._rank,
                 accumulation=int(trainer.accumulate_grad_batches) if trainer else 1,
@@ -253,7 +253,7 @@ class ImageData(lightning.LightningDataModule):
             self.evaluation_source,
             self.preprocessing,
             batch_size=self.evaluation_batch_size,
-            num_workers=self._workers(self.evaluation_source),
+            num_workers=self._workers(self.evaluation_source, self.evaluation_batch_size),
             world_size=self._world_size,
             rank=self._rank,
             pin_memory=self._on_gpu,
@@ -290,10 +290,17 @@ class ImageData(lightning.LightningDataModule):
         """Images per evaluation batch and device."""
         if self._evaluation_batch_size is not None:
             return self._evaluation_batch_size
+        return self._micro_batch_size
+
+    @property
+    def _micro_batch_size(self) -> int:
         accumulation = int(self.trainer.accumulate_grad_batches) if self.trainer else 1
         return max(1, self.batch_size // (self._world_size * accumulation))
 
-    def _workers(self, source: AnySource) -> int:
+    def _workers(self, source: AnySource, batch_size: int) -> int:
         return processes_for(
-            source, self.num_workers, devices=int(self.trainer.num_devices) if self.trainer else 1
+            source,
+            self.num_workers,
+            devices=int(self.trainer.num_devices) if self.trainer else 1,
+            batch_bytes=batch_size * 3 * self.preprocessing.size**2,
         )

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from xception.data.shared_memory import require_shared_memory
 from xception.data.worker_process import script_left_out
 from xception.errors import RunFailedError
 from xception.signals import ENDING
@@ -43,6 +44,7 @@ def process_pool(
     Raises:
         RunFailedError: One of the processes was killed or crashed.
     """
+    require_shared_memory(workers)
     forked = fork and sys.platform == "linux"
     context = multiprocessing.get_context("fork" if forked else "spawn")
     # No lock, no event: a process that is killed while it waits would never give it back.

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from xception.data.shared_memory import processes_that_fit
 from xception.data.worker_process import cpu_cores
 from xception.errors import InputError
 
@@ -34,11 +35,19 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def choose_workers(num_workers: int | None, device: torch.device, num_images: int) -> int:
+def choose_workers(
+    num_workers: int | None, device: torch.device, num_images: int, batch_bytes: int = 0
+) -> int:
     """How many processes decode images.
 
     Decoding takes about 2 ms an image. On a CPU the network takes a hundred times that, so
     processes would only compete with it; a GPU has to be fed.
+
+    Args:
+        num_workers: So many; None: what suits the device, and the shared memory.
+        device: Where the network is.
+        num_images: How many there are.
+        batch_bytes: Size of a batch of them.
 
     Raises:
         InputError: A negative number.
@@ -54,7 +63,7 @@ def choose_workers(num_workers: int | None, device: torch.device, num_images: in
         return num_workers
     if device.type == "cpu" or num_images < 64:
         return 0
-    return min(8, cpu_cores())
+    return processes_that_fit(min(8, cpu_cores()), batch_bytes)
 
 
 @contextmanager

@@ -112,7 +112,9 @@ def evaluate_map(
         source,
         preprocessing,
         batch_size=batch_size,
-        num_workers=choose_workers(num_workers, target_device, len(source)),
+        num_workers=choose_workers(
+            num_workers, target_device, len(source), batch_size * 3 * preprocessing.size**2
+        ),
     )
     skipped: list[tuple[int, str]] = []
     done = 0

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from xception.data.decoding import MAX_PIXELS, UnreadableImageError, read_image
 from xception.data.preprocessing import Preprocessing
+from xception.data.shared_memory import require_shared_memory
 from xception.data.worker_process import settle_worker, signals_held
 from xception.errors import InputError, RunFailedError
 from xception.inference.classes import require_classifier
@@ -81,7 +82,9 @@ def predict(
     require_classifier(loaded.model, loaded.preprocessing)
     target_device = choose_device(device)
     names = names_of(loaded)
-    workers = choose_workers(num_workers, target_device, num_images=batch_size * 8)
+    batch_bytes = batch_size * 3 * loaded.preprocessing.size**2
+    workers = choose_workers(num_workers, target_device, batch_size * 8, batch_bytes)
+    require_shared_memory(workers, batch_bytes)
     loader = DataLoader(
         _Reader(loaded.preprocessing),
         batch_size=None,  # what the sampler yields is a whole batch

@@ -58,7 +58,9 @@ def evaluate(
         source,
         preprocessing,
         batch_size=batch_size,
-        num_workers=choose_workers(num_workers, target_device, len(source)),
+        num_workers=choose_workers(
+            num_workers, target_device, len(source), batch_size * 3 * preprocessing.size**2
+        ),
     )
     parts: list[dict[str, Tensor]] = []
     skipped: list[tuple[int, str]] = []

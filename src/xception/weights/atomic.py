@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the device, to any writer
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of a write, not of a name
 _PROBE_BYTES = 1 << 20
 
 
@@ -97,7 +97,7 @@ def _refusal(error: Exception, partial: Path) -> int | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as refused:
-        return refused.errno if refused.errno in _REFUSALS else None
+        return refused.errno
     return None
 
 
