@@ -1,13 +1,13 @@
 """CPU training: layout, compiler and kept memory beside timm's network in eager mode.
 
-    python benchmarks/cpu_training.py step --dtype float32
+    python benchmarks/cpu_training.py step --dtypes float32 bfloat16
     python benchmarks/cpu_training.py loop cifar10-xception --steps 25
 
 ``step`` times one step (forward, cross-entropy, backward, SGD) of Xception, as ``xception benchmark
-train`` does, but with a choice of modes for each network. ``loop`` runs ``xception train`` itself,
-with the recipe's network, optimizer and averages, once for every setting; its data are the embedded
-digits, enlarged to the size of the images, which cost no decoding. The median leaves out the first
-``--skip`` steps, and the time that the compiler takes is told apart.
+train`` does, but with a choice of modes and dtypes for each network. ``loop`` runs ``xception
+train`` itself, with the recipe's network, optimizer and averages, once for every setting; its data
+are the embedded digits, enlarged to the size of the images, which cost no decoding. The median
+leaves out the first ``--skip`` steps, and the time that the compiler takes is told apart.
 """
 
 import argparse
@@ -20,7 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from xception.benchmark.contenders import Contender
+from xception.benchmark.race import run_race
+from xception.benchmark.work import Prepared, Work, prepare
 
 STEP_CONTENDERS = [
     ("timm:legacy_xception", "eager"),
@@ -28,6 +33,36 @@ STEP_CONTENDERS = [
     ("xception", "channels_last+keep_memory"),
     ("xception", "channels_last+compile+keep_memory"),
 ]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contender in a dtype.
+
+    Attributes:
+        contender: Network and mode.
+        dtype: See `xception.benchmark.work.Work`.
+    """
+
+    contender: Contender
+    dtype: str
+
+    @property
+    def label(self) -> str:
+        """For messages and tables."""
+        return f"{self.contender.label}, {self.dtype}"
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Of the mode."""
+        return self.contender.words
+
+
+def prepare_entrant(entrant: Entrant, work: Work) -> Prepared:
+    """What ``prepare`` does, in the entrant's dtype."""
+    return prepare(entrant.contender, replace(work, dtype=entrant.dtype))
+
+
 SETTINGS = {
     "contiguous": (False, False, False),
     "channels_last": (True, False, False),
@@ -38,24 +73,26 @@ SETTINGS = {
 
 def step(options: argparse.Namespace) -> list[str]:
     """Markdown lines: the time of one step."""
-    from xception.benchmark.contenders import Contender
-    from xception.benchmark.race import run_race
-    from xception.benchmark.work import Work
-
-    work = Work("train", options.batch_size, options.size, options.dtype, options.threads, "cpu")
+    work = Work("train", options.batch_size, options.size, "float32", options.threads, "cpu")
+    names = options.contenders or range(len(STEP_CONTENDERS))
     lanes = run_race(
-        [Contender(*names) for names in STEP_CONTENDERS],
+        [
+            Entrant(Contender(*STEP_CONTENDERS[number]), dtype)
+            for dtype in options.dtypes
+            for number in names
+        ],
         work,
         rounds=options.rounds,
         warm_up=options.warm_up,
+        prepare=prepare_entrant,
         tell=lambda text: print(text, file=sys.stderr, flush=True),
     )
     first = statistics.median(lanes[0].seconds)
     lines = [
-        f"One step: batch {work.batch_size}, {work.image_size}x{work.image_size}, {work.dtype}, "
+        f"One step: batch {work.batch_size}, {work.image_size}x{work.image_size}, "
         f"{work.threads} threads, {options.rounds} rounds.",
         "",
-        "| network, mode | ms | lowest–highest | peak GiB | speed over timm eager |",
+        "| network, mode, dtype | ms | lowest–highest | peak GiB | speed over the first row |",
         "| --- | --- | --- | --- | --- |",
     ]
     for lane in lanes:
@@ -120,7 +157,8 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     kinds = parser.add_subparsers(dest="kind", required=True)
     one = kinds.add_parser("step")
-    one.add_argument("--dtype", default="float32")
+    one.add_argument("--dtypes", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
+    one.add_argument("--contenders", type=int, nargs="+", help="their numbers, from 0")
     one.add_argument("--batch-size", type=int, default=8)
     one.add_argument("--size", type=int, default=299)
     one.add_argument("--rounds", type=int, default=3)

@@ -1,0 +1,111 @@
+"""Who takes part in `engines.py`: timm's network in its runtimes, and the project's engines."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SIZE, CLASSES = 299, 1000
+PEERS = ("timm: ONNX Runtime", "timm: OpenVINO", "timm: OpenVINO, fixed batch")
+CONTENDERS = (
+    "timm: PyTorch eager",
+    *PEERS,
+    "PyTorch eager",
+    "torch",
+    "compile",
+    "onnxruntime",
+    "openvino",
+    "openvino-int8",
+    "auto",
+)
+
+
+def prepare_weights(folder: Path) -> Path:
+    """Writes timm's network, its ONNX file and ours with the same weights; returns ours."""
+    import timm
+    import torch
+
+    from xception.data.preprocessing import Preprocessing
+    from xception.weights.files import open_model, save_model
+
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return path
+    torch.manual_seed(0)
+    network = timm.create_model("legacy_xception", pretrained=False, num_classes=CLASSES)
+    with torch.no_grad():
+        for _ in range(20):  # momentum 0.1: the statistics settle, and with them the activations
+            network(torch.rand(4, 3, 149, 149) * 2 - 1)
+    torch.save(network.state_dict(), folder / "timm.pth")
+    torch.onnx.export(
+        network.eval(),
+        (torch.zeros(2, 3, SIZE, SIZE),),
+        folder / "timm.onnx",
+        dynamo=True,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        external_data=False,
+        verbose=False,
+    )
+    save_model(open_model(folder / "timm.pth").model, path, preprocessing=Preprocessing(size=SIZE))
+    return path
+
+
+def timm_network(folder: Path) -> Any:
+    """The network of timm as its users get it, in evaluation mode."""
+    import timm
+    import torch
+
+    network = timm.create_model("legacy_xception", pretrained=False, num_classes=CLASSES)
+    network.load_state_dict(torch.load(folder / "timm.pth", weights_only=True))
+    return network.eval()
+
+
+def build_peer(name: str, folder: Path, batch: int, threads: int) -> Callable[[Any], Any]:
+    """The model of timm in a runtime, by that runtime's own documentation."""
+    import torch
+
+    if name == "timm: PyTorch eager":
+        return timm_network(folder)
+    if name == "timm: ONNX Runtime":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(
+            str(folder / "timm.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+    import openvino
+
+    model = openvino.convert_model(
+        timm_network(folder),
+        example_input=torch.zeros(2, 3, SIZE, SIZE),
+        input=[batch if name.endswith("fixed batch") else -1, 3, SIZE, SIZE],
+    )
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # by itself it takes bfloat16 where the CPU has it
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    return lambda images: torch.from_numpy(compiled(images.numpy())[0].copy())
+
+
+def build_ours(name: str, path: Path, batch: int, threads: int) -> tuple[Callable[[Any], Any], str]:
+    """One of the project's engines, and what it says of itself."""
+    import torch
+
+    from xception.export import load_engine
+    from xception.export.calibration import make_calibration
+    from xception.weights.files import open_model
+
+    loaded = open_model(path)
+    if name == "PyTorch eager":
+        return loaded.model, ""
+    pixels = torch.randint(
+        0, 256, (10, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    calibration = make_calibration(list(pixels), "noise") if name == "openvino-int8" else None
+    engine = load_engine(loaded, name, batch_size=batch, threads=threads, calibration=calibration)
+    return engine, engine.facts.note
