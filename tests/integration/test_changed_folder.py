@@ -191,3 +191,35 @@ def test_a_label_table_that_rows_were_drawn_from_may_not_change(tmp_path, capsys
     capsys.readouterr()
     assert main(["evaluate", run, run, "--metric", "map@1"]) == 2
     assert "train.jsonl is gone or has changed since" in capsys.readouterr().err
+
+
+def test_a_run_that_keeps_its_best_weights_says_so(place, capsys):
+    words_of = words(place, "--overwrite", "--training.keep", "best", "--trainer.max_epochs", "5")
+    assert main(words_of) == 0
+    run = place / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    training = summary["training"]
+    assert (training["kept"], training["validations"]) == ("best", 5)
+    assert summary["evaluation"]["top1"] == pytest.approx(training["best_validation"], abs=1e-6)
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == training["best_step"]
+    kept = load_file(run / "model.safetensors")
+    assert all(torch.equal(kept[name], best["polyak"]["state_dict"][name]) for name in kept)
+    page = (run / "report.html").read_text()
+    assert f"xception trained on the images in {place / 'images'}, evaluated on 4 held-out" in page
+    assert f"those of step {training['best_step']}, the best of 5 validations" in page
+
+
+def test_a_fine_tuned_runs_report_begins_with_a_sentence(place, capsys):
+    weights = str(place / "run" / "model.safetensors")
+    keys = ("--data.root", str(place / "images"), "--data.batch_size", "8")
+    short = ("--trainer.max_epochs", "2", "--trainer.accelerator", "cpu")
+    output = ("--output", str(place / "tuned"))
+    assert main(["train", "finetune", "--model.weights", weights, *keys, *short, *output]) == 0
+    told = capsys.readouterr()
+    assert "16 training images, 4 held out, 2 classes\n" in told.out
+    assert "warning" not in told.err
+    page = (place / "tuned" / "report.html").read_text()
+    assert f"xception fine-tuned from {weights} on the images in {place / 'images'}, eval" in page
+    rows = (place / "tuned" / "metrics.csv").read_text().splitlines()
+    assert sum(row.split(",")[4] != "" for row in rows[1:]) == 4  # a training row for every step

@@ -3,10 +3,17 @@
 import os
 from pathlib import Path
 
+import numpy as np
+
+from xception.data.module import ImageData
+from xception.data.sources import require_one_label
 from xception.errors import count_of
 from xception.recipes.load import Recipe
 from xception.training.classifier import Classifier
 from xception.training.run_directory import RunDirectory
+
+UNBALANCED = 5
+"""Times as many images in the largest class as in the smallest one, from which on it is told."""
 
 
 def is_first_process() -> bool:
@@ -15,14 +22,39 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name, "0")) == 0 for name in ranks)
 
 
+def images_in_words(data: ImageData) -> str:
+    """How many images there are of how many classes; and if some classes are far larger."""
+    train = data.train_source
+    classes = f"{data.num_classes:,} class{'' if data.num_classes == 1 else 'es'}"
+    words = (
+        f"{count_of(len(train), 'training image')}, {len(data.evaluation_source):,} held out, "
+        f"{classes}"
+    )
+    if data.multi_label:
+        return words
+    sizes = np.bincount(require_one_label(train).labels, minlength=data.num_classes)
+    least, most = int(sizes.argmin()), int(sizes.argmax())
+    if sizes[most] < UNBALANCED * max(sizes[least], 1):
+        return words
+    return (
+        f"{words}, very unequal: {sizes[least]:,} of {data.class_names[least]} to "
+        f"{sizes[most]:,} of {data.class_names[most]}"
+    )
+
+
 def announce(
-    recipe: Recipe, classifier: Classifier, directory: RunDirectory, checkpoint: Path | None
+    recipe: Recipe,
+    classifier: Classifier,
+    data: ImageData,
+    directory: RunDirectory,
+    checkpoint: Path | None,
 ) -> None:
-    """Prints model, length, learning rates and directory, in the first process only.
+    """Prints model, length, learning rates, images and directory, in the first process only.
 
     Args:
         recipe: What will be trained.
         classifier: Its training step.
+        data: Its images.
         directory: Of the run.
         checkpoint: Where it goes on from, if it does.
     """
@@ -35,5 +67,6 @@ def announce(
         f"{recipe.name}: {recipe.keys['model']['name']} with {parameters:,} parameters, "
         f"{count_of(steps, 'step')} of {count_of(classifier.batch_size, 'image')}, "
         f"learning rate {first:.4g} at first, {last:.4g} at the end\n"
+        f"{images_in_words(data)}\n"
         f"directory: {directory.path}" + (f"; going on from {checkpoint}" if checkpoint else "")
     )

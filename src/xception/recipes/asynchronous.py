@@ -32,6 +32,7 @@ from xception.training.fit import Finished, Run
 from xception.training.full_device import space_needed
 from xception.training.interruption import RunInterrupted, interruptible
 from xception.training.memory import keep_freed_memory
+from xception.training.metrics_file import rows_every
 from xception.training.run_directory import RunDirectory
 
 _READ_KEYS = {
@@ -83,7 +84,7 @@ def train_asynchronously(
     asynchronous = AsynchronousRun(
         run,
         keys,
-        log_every_steps=recipe.keys["trainer"]["log_every_n_steps"] or 50,
+        log_every_steps=recipe.keys["trainer"]["log_every_n_steps"] or rows_every(run.total_steps),
         is_evaluated=evaluation_steps(recipe.group("trainer"), run.data.steps_per_epoch),
         loggers=loggers,
         keep_memory=keep_memory,
@@ -97,7 +98,7 @@ def train_asynchronously(
         run.directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
         keep_list_of_images(recipe, run.data, run.directory)
         checkpoint = newest_checkpoint(run.directory.checkpoints) if resume else None
-        announce(recipe, run.classifier, run.directory, checkpoint)
+        announce(recipe, run.classifier, run.data, run.directory, checkpoint)
         return checkpoint is not None
 
     with interruptible(lambda: asynchronous.snapshots.step), space_needed():
@@ -216,6 +217,11 @@ def _refuse_what_is_not_followed(recipe: Recipe, launched: bool) -> None:
         raise InputError(
             f"trainer.{name} is {value!r}, which asynchronous training does not follow; leave it "
             "out, or set asynchronous.workers to 0"
+        )
+    if recipe.keys["training"]["keep"] == "best":
+        raise InputError(
+            "training.keep is best, and asynchronous training keeps its last weights only; leave "
+            "it out"
         )
     if recipe.keys["trainer"]["accelerator"] not in ("auto", "cpu"):
         raise InputError(

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from xception.data.image_record import ImageRecord
 from xception.data.sources import require_one_label
 from xception.inference import (
     Evaluation,
@@ -43,7 +44,7 @@ def conclude(recipe: Recipe, trained: Finished, directory: RunDirectory, started
         preprocessing=data.preprocessing,
         provenance={
             "recipe": recipe.name,
-            "step": trained.steps,
+            "step": trained.details["best_step"] if kept_best(trained) else trained.steps,
             "weights": "raw" if run.polyak_decay is None else "polyak",
             "commit": commit(),
             **started_from(recipe),
@@ -81,6 +82,11 @@ def conclude(recipe: Recipe, trained: Finished, directory: RunDirectory, started
     write_report(directory.path)
 
 
+def kept_best(trained: Finished) -> bool:
+    """Whether the weights are those of the best validation, not of the last step."""
+    return trained.details.get("kept") == "best"
+
+
 def started_from(recipe: Recipe) -> dict[str, Any]:
     """What the weights file says of the weights that training started from.
 
@@ -99,6 +105,12 @@ def started_from(recipe: Recipe) -> dict[str, Any]:
     return {"started_from": told}
 
 
+def _twins(record: ImageRecord | None) -> dict[str, int]:
+    """How many held-out images are copies of training images, if any."""
+    twins = record.twins() if record is not None else []
+    return {"held_out_copies_of_training_images": len(twins)} if twins else {}
+
+
 def summarize(
     recipe: Recipe, trained: Finished, found: Evaluation | MapEvaluation, started: float
 ) -> dict[str, Any]:
@@ -111,6 +123,7 @@ def summarize(
     return {
         "recipe": recipe.name,
         "model": recipe.keys["model"]["name"],
+        "architecture": getattr(run.classifier.model, "architecture", None),
         "parameters": sum(p.numel() for p in run.classifier.model.parameters()),
         "evaluation": kept.figures(),
         "evaluation_with_blacklisted": (
@@ -124,6 +137,7 @@ def summarize(
             "seconds": round(seconds, 2),
             "images_per_second": round(samples / max(seconds, 1e-9), 2),
             "unreadable": trained.unreadable,
+            **_twins(run.data.record),
             **trained.details,
         },
         "seconds_of_this_process": round(time.time() - started, 2),

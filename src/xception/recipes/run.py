@@ -10,6 +10,7 @@ from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.load import Recipe
 from xception.recipes.run_list import images_to_go_on_with, keep_list_of_images
 from xception.recipes.schema import trainer_arguments
+from xception.training.best_weights import choose_weights
 from xception.training.checkpoints import last_good_checkpoint, newest_checkpoint
 from xception.training.fit import Preparation, Run, fit, prepare
 from xception.training.full_device import space_needed
@@ -79,7 +80,7 @@ def run_recipe(
 
 def _train(recipe: Recipe, prepared: Preparation, checkpoint: Path | None, started: float) -> None:
     run_directory = prepared.run.directory
-    announce(recipe, prepared.run.classifier, run_directory, checkpoint)
+    announce(recipe, prepared.run.classifier, prepared.run.data, run_directory, checkpoint)
     try:
         trained = fit(prepared, checkpoint)
     except RunFailedError as error:
@@ -91,4 +92,8 @@ def _train(recipe: Recipe, prepared: Preparation, checkpoint: Path | None, start
     if trained.trainer.is_global_zero:
         from xception.recipes.conclude import conclude
 
-        conclude(recipe, trained.finished(), run_directory, started)
+        finished = trained.finished()
+        finished.details |= choose_weights(
+            prepared.run.classifier.model, prepared.checkpoints, recipe.keys["training"]["keep"]
+        )
+        conclude(recipe, finished, run_directory, started)

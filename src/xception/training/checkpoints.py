@@ -1,13 +1,14 @@
 """Checkpoints that survive a kill at any moment, and the choice of the one to go on from.
 
 ``last.ckpt`` is the newest, ``previous.ckpt`` the one before it, ``best.ckpt`` the one with the
-best validation top-1, or MAP@k where images have several labels. A file is written under another
-name in the same directory, flushed to the device and renamed: under its own name it is always
-whole. ``last`` and ``previous`` are never both absent once the first has been written. Files are
-never changed, so one may carry two names (hard links).
+best validation top-1, or MAP@k where images have several labels; of equals, the one with the lowest
+loss. A file is written under another name in the same directory, flushed to the device and renamed:
+under its own name it is always whole. ``last`` and ``previous`` are never both absent once the
+first has been written. Files are never changed, so one may carry two names (hard links).
 """
 
 import contextlib
+import math
 import os
 import shutil
 import warnings
@@ -137,6 +138,8 @@ class ExactCheckpoints(pl.Callback):
         self.every_steps = every_steps
         self.description = description
         self.best: float | None = None
+        self.best_loss = math.inf
+        self.validations = 0
         self.best_step = 0
         self.saved_step = 0
         self.is_due = False
@@ -190,9 +193,14 @@ class ExactCheckpoints(pl.Callback):
         figure = measured.get("validation_map", measured.get("validation_top1"))
         if trainer.sanity_checking or figure is None:
             return
-        if self.best is not None and not float(figure) > self.best:
+        self.validations += 1
+        loss = float(measured.get("validation_loss", math.inf))
+        # Of equal figures, which few images give often, the lower loss is the better one.
+        if self.best is not None and not (
+            float(figure) > self.best or (float(figure) == self.best and loss < self.best_loss)
+        ):
             return
-        self.best, self.best_step = float(figure), trainer.global_step
+        self.best, self.best_loss, self.best_step = float(figure), loss, trainer.global_step
         if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self.directory.mkdir(parents=True, exist_ok=True)
             trainer.save_checkpoint(self.directory / BEST, weights_only=False)
@@ -208,10 +216,18 @@ class ExactCheckpoints(pl.Callback):
         checkpoint["xception"] = self.description
 
     def state_dict(self) -> dict[str, Any]:
-        """The best figure so far and its step."""
-        return {"best": self.best, "best_step": self.best_step}
+        """The best figure so far, its loss and step, and how many there were."""
+        return {
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+            "validations": self.validations,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes them back."""
         self.best = state_dict["best"]
         self.best_step = state_dict["best_step"]
+        # A checkpoint of an earlier version knows no loss: of equal figures, the first stays.
+        self.best_loss = state_dict.get("best_loss", -math.inf)
+        self.validations = state_dict.get("validations", 0)

@@ -17,7 +17,7 @@ from xception.errors import InputError, RunFailedError
 from xception.training.checkpoints import AtomicCheckpointIO, ExactCheckpoints
 from xception.training.classifier import Classifier
 from xception.training.interruption import Interruption
-from xception.training.metrics_file import MetricsFile
+from xception.training.metrics_file import MetricsFile, rows_every
 from xception.training.polyak import PolyakAveraging
 from xception.training.progress import RunProgress
 from xception.training.restarted_group import join_restarted_group
@@ -127,7 +127,9 @@ def prepare(run: Run, trainer_arguments: dict[str, Any]) -> Preparation:
     quiet_lightning()
     arguments = dict(trainer_arguments)
     own = list(arguments.pop("callbacks", None) or [])
-    metrics = MetricsFile(run.directory.metrics, arguments.get("log_every_n_steps") or 50)
+    every = arguments.get("log_every_n_steps") or rows_every(run.total_steps)
+    arguments["log_every_n_steps"] = every
+    metrics = MetricsFile(run.directory.metrics, every)
     try:
         polyak = PolyakAveraging(run.polyak_decay)
         checkpoints = ExactCheckpoints(
@@ -215,15 +217,17 @@ def _seconds(max_time: Any) -> float | None:
 
 
 def quiet_lightning() -> None:
-    """Keeps Lightning's notes to itself; its warnings come through, but for four about itself."""
+    """Keeps Lightning's notes to itself; its warnings come through, but for five about itself."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # The last: every process has the figures of all, and their mean could differ in the last bit.
+    # sync_dist: every process has the figures of all, and their mean could differ in the last bit.
+    # The last: rows of metrics.csv are counted over the whole run, not anew in every epoch.
     known = (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
         ".*litlogger.*",
         ".*sync_dist=True.*",
+        ".*smaller than the logging interval.*",
     )
     for text in known:
         warnings.filterwarnings("ignore", message=text)

@@ -70,20 +70,45 @@ def _sections(record: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def _lead(record: RunRecord) -> str:
-    """What was trained on what, in one line."""
+    """What was trained on what, in a sentence or two."""
     model = record.keys.get("model") or {}
     data = record.keys.get("data") or {}
     parts = []
     if isinstance(model, dict) and model.get("name"):
-        parts.append(escape(str(model["name"])))
-    if isinstance(data, dict) and (data.get("name") or data.get("root")):
-        parts.append(f"trained on {escape(str(data.get('name') or data.get('root')))}")
+        name = model["name"]
+        if name == "from-weights":
+            name = record.summary.get("architecture") or "a network"
+        origin = f"fine-tuned from {model['weights']} " if model.get("weights") else "trained "
+        parts.append(escape(f"{name} {origin}{_place(data)}".strip()))
+    elif _place(data):
+        parts.append(escape(f"trained {_place(data)}"))
     if record.evaluation:
         found = record.evaluation
         parts.append(
             f"evaluated on {found.num_images:,} held-out images of {found.num_classes:,} classes"
         )
-    return ", ".join(parts)
+    return ", ".join(parts) + _choice(record)
+
+
+def _place(data: Any) -> str:
+    """On which images, as the end of a phrase."""
+    if not isinstance(data, dict) or not (data.get("name") or data.get("root")):
+        return ""
+    if data.get("name") in (None, "folder", "multi-label"):
+        return f"on the images in {data.get('root')}"
+    return f"on {data['name']}"
+
+
+def _choice(record: RunRecord) -> str:
+    """A sentence where the weights were chosen by the held-out images."""
+    training = record.summary.get("training")
+    if not isinstance(training, dict) or training.get("kept") != "best":
+        return ""
+    return (
+        f". The weights are those of step {training.get('best_step')}, the best of "
+        f"{training.get('validations')} validations: the held-out images chose them, so the "
+        "accuracy on these images is optimistic"
+    )
 
 
 def _figures(record: RunRecord) -> str:

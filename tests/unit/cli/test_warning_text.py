@@ -28,18 +28,6 @@ def test_reword_knows_the_installed_torchs_warning_of_too_many_loaders(capsys):
     )
 
 
-def test_reword_tells_what_a_rare_row_of_metrics_means():
-    words = reword(
-        "The number of training batches (1) is smaller than the logging interval "
-        "Trainer(log_every_n_steps=10). Set a lower value for log_every_n_steps if you want to "
-        "see logs for the training epoch."
-    )
-    assert words == (
-        "steps per epoch: 1, but metrics.csv gets a training row only every 10; lower "
-        "trainer.log_every_n_steps for more"
-    )
-
-
 @pytest.mark.parametrize(
     ("number", "words"),
     [(0, "0 images"), (1, "1 image"), (2, "2 images"), (1000, "1,000 images")],
