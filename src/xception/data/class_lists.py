@@ -15,9 +15,9 @@ def read_class_list(path: Path) -> list[str]:
         InputError: There is no such file, it is not UTF-8, or has a blank or a repeated line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file in UTF-8") from None
+        raise InputError(f"{path} is not a text file in UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise InputError(
             f"cannot read the class list {path} ({error.strerror}); write one class name to a line"

@@ -9,7 +9,6 @@ Columns:
   in neither list are unknown, and masked in loss and metric (Open Images).
 """
 
-import csv
 import json
 import os
 from array import array
@@ -20,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from xception.data.csv_rows import csv_rows
 from xception.data.encoded_images import EncodedImages, ImageFiles
-from xception.data.label_checks import OPTIONAL, ClassIds, checked_labels, require_columns
+from xception.data.label_checks import OPTIONAL, REQUIRED, ClassIds, checked_labels, require_columns
 from xception.data.parquet_tables import read_parquet_table
 from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError, nearest
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 SEPARATOR = "|"
-_LARGEST_CELL = 1 << 24  # bytes of a CSV cell; the csv module's own limit is 128 kB
 
 Row = Mapping[str, Any]
 
@@ -72,7 +71,7 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> LabelTable:
         columns = RowColumns(ClassIds(class_names), words=path.suffix == ".csv")
         for where, row in rows:
             columns.append(row, where)
-        images = ImageFiles(path.parent, columns.paths)
+        images = ImageFiles(path.parent, _with_slashes(path.parent, columns.paths))
         present, weights, absent = columns.lists()
         first_row = 1
     if not len(images):
@@ -173,20 +172,21 @@ def _is_path(text: str) -> bool:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    csv.field_size_limit(_LARGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, strict=True)
-        try:
-            require_columns(path, list(rows.fieldnames or []))
-            for row in rows:
-                where = f"{path} line {rows.line_num}"
-                if None in row or None in row.values():
-                    raise InputError(f"{where} has more or fewer columns than the first line")
-                yield where, row
-        except csv.Error as error:
-            raise InputError(f"{path} line {rows.line_num} is not CSV: {error}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is not a text file in UTF-8") from None
+    for where, heading, row in csv_rows(path, (*REQUIRED, *OPTIONAL)):
+        if row:
+            yield where, row
+        else:
+            require_columns(path, heading)
+
+
+def _with_slashes(folder: Path, paths: list[str]) -> list[str]:
+    """Windows' paths as this system writes them, where that is what finds the first of them."""
+    first = next((path for path in paths if "\\" in path), None)
+    if first is None or (folder / first).exists():  # a name may hold a backslash
+        return paths
+    if not (folder / first.replace("\\", "/")).exists():
+        return paths
+    return [path.replace("\\", "/") for path in paths]
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
