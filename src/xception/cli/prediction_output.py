@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 16  # images that are laid out together on a terminal
 def write_predictions(
     predictions: Iterable[Prediction], output: Path, *, k: int, total: int
 ) -> None:
-    """One row for each image: path, class_1, probability_1, …, class_k, probability_k, error.
+    """A row for each: image (its path), class_1, probability_1, …, class_k, probability_k, error.
 
     Args:
         predictions: What to write.
@@ -27,7 +27,7 @@ def write_predictions(
         k: How many classes each prediction names.
         total: How many predictions there will be, for the progress bar.
     """
-    columns: dict[str, type] = {"path": str}
+    columns: dict[str, type] = {"image": str}
     for rank in range(1, k + 1):
         columns |= {f"class_{rank}": str, f"probability_{rank}": float}
     columns["error"] = str
@@ -37,7 +37,7 @@ def write_predictions(
     ):
         for prediction in predictions:
             row: dict[str, str | int | float | None] = {
-                "path": prediction.path,
+                "image": prediction.path,
                 "error": prediction.error,
             }
             found = zip(prediction.classes, prediction.probabilities, strict=True)

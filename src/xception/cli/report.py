@@ -17,7 +17,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = new_parser("report", DESCRIPTION)
     parser.add_argument("directories", nargs="+", type=str, help="Made by xception reproduce.")
     parser.add_argument(
-        "--output", type=str | None, default=None, help="Where to; null: the first directory."
+        "--output",
+        type=str | None,
+        default=None,
+        help="Where to; into the first directory if not given.",
     )
     given = parse(parser, list(arguments))
 

@@ -131,8 +131,8 @@ def _figures(largest: float, relative: float) -> str:
 def _parse(arguments: Sequence[str]) -> "Namespace":
     parser = new_parser("verify", DESCRIPTION)
     add = parser.add_argument
-    add("first", type=str, help="Weights file, run directory, address or name.")
-    add("second", type=str, help="Another one.")
+    add("first", metavar="A", type=str, help="Weights file, run directory, address or name.")
+    add("second", metavar="B", type=str, help="Another one, B in what is printed.")
     add(
         "--images",
         type=str | None,
@@ -149,6 +149,16 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         default=1e-4,
         help="Largest difference of a layer's output, as a share of its largest value.",
     )
-    add("--kind-first", type=str | None, default=None, help="What A is, if not recognised.")
-    add("--kind-second", type=str | None, default=None, help="What B is, if not recognised.")
+    add(
+        "--kind-first",
+        type=str | None,
+        default=None,
+        help="What A, the first, is taken for, if not recognised.",
+    )
+    add(
+        "--kind-second",
+        type=str | None,
+        default=None,
+        help="What B, the second, is taken for, if not recognised.",
+    )
     return parse(parser, arguments)

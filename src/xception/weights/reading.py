@@ -264,20 +264,14 @@ def _translate(tensors: dict[str, Tensor], path: Path, kind: str | None) -> Stor
 
 
 def _read_keras(path: Path, kind: str | None, weights: Averaging) -> StoredModel:
-    from xception.weights.keras_arrays import signature
     from xception.weights.keras_hdf5 import read_keras_file
     from xception.weights.keras_inception_v3 import inception_v3_from_keras
+    from xception.weights.keras_networks import keras_kind
     from xception.weights.keras_xception import xception_from_keras
 
     file = read_keras_file(path)
     if kind is None:
-        kinds = {signature(layer.arrays) for layer in file.layers}
-        if "separable" in kinds:
-            kind = "keras-xception"
-        elif "conv+bias" in kinds:
-            kind = "keras-inception-v3-paper"
-        else:
-            kind = "keras-inception-v3"
+        kind = keras_kind(file, str(path))
     if kind == "keras-xception":
         return xception_from_keras(file, path)
     if kind.startswith("keras-inception-v3"):

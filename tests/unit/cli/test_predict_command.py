@@ -55,10 +55,10 @@ def test_predict_writes_a_file_with_a_row_for_each_image(
     else:
         rows = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
     assert list(rows[0]) == [
-        "path", "class_1", "probability_1", "class_2", "probability_2", "error"
+        "image", "class_1", "probability_1", "class_2", "probability_2", "error"
     ]  # fmt: skip
     assert len(rows) == 5
-    assert {r["path"].rpartition("/")[2]: r["error"] for r in rows if r["error"]} == ERRORS
+    assert {r["image"].rpartition("/")[2]: r["error"] for r in rows if r["error"]} == ERRORS
     assert 0 < float(rows[0]["probability_2"]) <= float(rows[0]["probability_1"]) < 1
 
 
@@ -73,7 +73,7 @@ def test_predict_does_not_overwrite_a_file_unasked(command, small_model, picture
     )
     assert path.read_text() == "precious"
     assert command(*words, "--overwrite")[0] == 0
-    assert path.read_text().startswith("path,class_1")
+    assert path.read_text().startswith("image,class_1")
 
 
 def test_predict_tells_mistakes_in_one_sentence(command, small_model, pictures, tmp_path):
