@@ -207,6 +207,7 @@ def test_a_run_that_keeps_its_best_weights_says_so(place, capsys):
     assert all(torch.equal(kept[name], best["polyak"]["state_dict"][name]) for name in kept)
     page = (run / "report.html").read_text()
     assert f"xception trained on the images in {place / 'images'}, evaluated on 4 held-out" in page
+    assert f"step {training['best_step']}, best of 5" in capsys.readouterr().out
     assert f"those of step {training['best_step']}, the best of 5 validations" in page
 
 
@@ -217,6 +218,7 @@ def test_a_fine_tuned_runs_report_begins_with_a_sentence(place, capsys):
     output = ("--output", str(place / "tuned"))
     assert main(["train", "finetune", "--model.weights", weights, *keys, *short, *output]) == 0
     told = capsys.readouterr()
+    assert "finetune: xception with" in told.out
     assert "16 training images, 4 held out, 2 classes\n" in told.out
     assert "warning" not in told.err
     page = (place / "tuned" / "report.html").read_text()

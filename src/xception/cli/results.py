@@ -39,6 +39,9 @@ def print_results(run: RunDirectory) -> None:
         table.add_row("unreadable, left out", str(found["skipped"]))
     if training["unreadable"]:
         table.add_row("unreadable in training", str(len(training["unreadable"])))
+    if training.get("kept") == "best":
+        chosen = f"step {training['best_step']}, best of {training['validations']}"
+        table.add_row("weights, chosen by these images", chosen)
     table.add_row("parameters", f"{summary['parameters']:,}")
     table.add_row("training", f"{training['seconds']:.0f} s")
     table.add_row("images/s in training", f"{training['images_per_second']:.0f}")

@@ -9,6 +9,7 @@ from xception.data.module import ImageData
 from xception.data.sources import require_one_label
 from xception.errors import count_of
 from xception.recipes.load import Recipe
+from xception.recipes.schema import FROM_WEIGHTS
 from xception.training.classifier import Classifier
 from xception.training.run_directory import RunDirectory
 
@@ -62,9 +63,12 @@ def announce(
         return
     steps = classifier.total_samples // classifier.batch_size
     first, last = classifier.current_learning_rate(0), classifier.current_learning_rate(steps - 1)
+    network = recipe.keys["model"]["name"]
+    if network == FROM_WEIGHTS:
+        network = getattr(classifier.model, "architecture", network)
     parameters = sum(p.numel() for p in classifier.model.parameters())
     print(
-        f"{recipe.name}: {recipe.keys['model']['name']} with {parameters:,} parameters, "
+        f"{recipe.name}: {network} with {parameters:,} parameters, "
         f"{count_of(steps, 'step')} of {count_of(classifier.batch_size, 'image')}, "
         f"learning rate {first:.4g} at first, {last:.4g} at the end\n"
         f"{images_in_words(data)}\n"
