@@ -36,12 +36,10 @@ class ImageData(lightning.LightningDataModule):
             each class its share; of images with several labels a random one). null: off.
         image_size: Height and width of the network's input, in pixels.
         batch_size: Global batch: images per optimizer step, over all devices and accumulation.
-        evaluation_batch_size: Images per evaluation batch and device. null: as many as a training
-            batch of one device.
+        evaluation_batch_size: Images per evaluation batch and device. null: as many as in training.
         num_workers: Loader processes per device. "auto": none for small images in memory, else
             one per CPU core, at most 16.
-        cache: Whether decoded images are kept in memory. "auto": small images (at most 96x96) that
-            take at most 1 GiB.
+        cache: Whether decoded images are kept in memory. "auto": at most 96x96, and 1 GiB in all.
         decoding: Of training images. "exact": every pixel as from the whole file; "fast": JPEGs
             shrunk to 1/2 or 1/4 where the crop is large enough. Evaluation is exact.
         crop: Training crop. "inception": a random rectangle, resized; "shift": moved by some pixels
@@ -268,10 +266,6 @@ class ImageData(lightning.LightningDataModule):
         if self._train_loader is not None:
             self._train_loader.close()
 
-    def test_dataloader(self) -> EvaluationLoader:
-        """As ``val_dataloader``: the paper has one held-out set."""
-        return self.val_dataloader()
-
     @property
     def _world_size(self) -> int:
         return int(self.trainer.world_size) if self.trainer else 1
@@ -288,9 +282,8 @@ class ImageData(lightning.LightningDataModule):
     @property
     def evaluation_batch_size(self) -> int:
         """Images per evaluation batch and device."""
-        if self._evaluation_batch_size is not None:
-            return self._evaluation_batch_size
-        return self._micro_batch_size
+        given = self._evaluation_batch_size
+        return self._micro_batch_size if given is None else given
 
     @property
     def _micro_batch_size(self) -> int:
