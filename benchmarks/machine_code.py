@@ -202,7 +202,7 @@ def _one(line: str) -> tuple[float, float, float, float, float]:
         return 1, half, 0, LANES * 4, 0
     if name == "HGMMA":  # of four warps together
         rows, columns, inner = _shape(full)
-        left_in_shared = re.search(r"\s\w+, gdesc", line)  # else a register stands between
+        left_in_shared = re.search(r"HGMMA\S* \w+, gdesc", line)  # else a register is between
         from_shared = columns * inner + (rows * inner if left_in_shared else 0)
         return 1, half, 0, 2 * from_shared / 4, 2 * rows * columns * inner / 4
     if name == "HMMA":

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xception.kernels.depthwise import depthwise
 from xception.kernels.pointwise import pointwise
+from xception.kernels.pointwise_backward_launch import MOST_INPUTS, MOST_OUTPUTS
 from xception.kernels.pooling import pool_and_add
 from xception.kernels.separable import covers, separable
 
@@ -165,8 +166,9 @@ def _unit_cases(
     both = (fused_pointwise, plain_pointwise)
     moved = bytes_in + bytes_out
     yield Case("pointwise", size, count, moved, teraflop, *both, [z, weight], False)
-    # Gradient and z in, joined gradient out and in, input in, its gradient out.
-    moved = 4 * bytes_out + 2 * bytes_in
+    # Gradient and z in, input in, its gradient out; by the library joined gradient out and in, too.
+    at_once = inputs <= MOST_INPUTS and outputs <= MOST_OUTPUTS
+    moved = (2 if at_once else 4) * bytes_out + 2 * bytes_in
     yield Case("pointwise backward", size, count, moved, 2 * teraflop, *both, [z, weight], True)
     if covers(outputs):
         both = (fused_separable, plain_separable)

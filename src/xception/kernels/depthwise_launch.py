@@ -27,7 +27,7 @@ def forward_candidates(z: Tensor) -> list[tuning.Config]:
     Args:
         z: (N, C, H, W).
     """
-    tiles = [(5, 4, 64, 4), (4, 4, 64, 4), (4, 8, 64, 4)]
+    tiles = [(5, 4, 64, 4), (3, 4, 64, 4), (4, 8, 64, 4)]
     return [config for tile in tiles for config in _configs(z, tile, resident=8, repeats=(1,))]
 
 

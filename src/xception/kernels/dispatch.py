@@ -52,12 +52,11 @@ def as_given(
 
     @functools.wraps(function)
     def wrapped(first: Tensor, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        with (
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False),
-            torch.cuda.device_of(first),
-        ):
-            return function(first, *args, **kwargs)
+        with torch.cuda.device_of(first):
+            if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+                return function(first, *args, **kwargs)  # as in every backward pass
+            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                return function(first, *args, **kwargs)
 
     return wrapped
 

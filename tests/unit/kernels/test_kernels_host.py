@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xception.kernels import convolution, support
 from xception.kernels.dispatch import as_given
+from xception.kernels.flow import fused_features
 from xception.kernels.pointwise_backward_launch import _weight_gradient
 from xception.models.xception import Xception
 
@@ -82,6 +83,17 @@ def test_the_weight_gradient_is_added_up_in_float32_on_a_gpu():
     assert (result.dtype, result.shape) == (torch.bfloat16, (8, 4))
     grad, x = torch.randn(64, 8), torch.randn(64, 4)
     assert torch.equal(_weight_gradient(grad, x), grad.t() @ x)
+
+
+def test_outputs_that_nothing_uses_get_no_gradients_of_zeros():
+    # Autograd would fill them before every backward kernel, some as large as a map.
+    model = Xception(num_classes=2, width=0.125).to(memory_format=torch.channels_last).train()
+    features = fused_features(model, torch.randn(2, 3, 75, 75))
+    with Calls() as calls:
+        features.sum().backward()
+    assert "xception.separable.default" not in calls.seen  # the backward pass alone
+    assert "xception.pool_backward.default" in calls.seen
+    assert "aten.zeros.default" not in calls.seen
 
 
 @pytest.fixture
