@@ -31,7 +31,8 @@ docs-examples: install
 	$(BIN)/pytest --doctest-modules src -q
 
 # The engines' libraries keep threads of their own; their tests get processes of their own.
-ENGINE_TESTS := tests/unit/export tests/unit/cli/test_engine_options.py
+ENGINE_TESTS := tests/unit/export tests/unit/cli/test_engine_options.py \
+	tests/unit/cli/test_export_command.py
 
 tests: install
 	$(BIN)/pytest -q -n 2 --dist loadfile $(ENGINE_TESTS)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xception.export.exporting import export_model as export_model
     from xception.export.load import load_engine as load_engine
     from xception.models.layers import SeparableConv2d as SeparableConv2d
     from xception.models.registry import create_model as create_model
@@ -21,6 +22,7 @@ _HOME = {
     "SeparableConv2d": "xception.models.layers",
     "create_model": "xception.models.registry",
     "list_models": "xception.models.registry",
+    "export_model": "xception.export.exporting",
     "load_engine": "xception.export.load",
     "load_model": "xception.weights.files",
 }
@@ -29,6 +31,7 @@ __all__ = [
     "SeparableConv2d",
     "Xception",
     "create_model",
+    "export_model",
     "list_models",
     "load_engine",
     "load_model",

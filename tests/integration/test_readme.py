@@ -101,6 +101,31 @@ def test_readme_python_runs_and_says_what_its_comments_say(place, monkeypatch):
     assert not names["model"].training
 
 
+def test_the_lines_of_docs_export_say_what_predict_says(place, monkeypatch, capsys):
+    """After the README's commands: ``digits.onnx`` is there."""
+    page = README.parent / "docs" / "export.md"
+    code = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(place)
+    run(
+        ["export", "runs/demo", "digits.onnx", "--pixels", "--head", "softmax", "--overwrite"],
+        place,
+    )
+    images = sorted((place / "runs/demo/images").iterdir())
+    said = set()
+    for image in images[:3]:
+        shutil.copy(image, place / "photo.jpg")
+        exec(code[0], {})
+        name, probability = capsys.readouterr().out.split()
+        predicted = run(["predict", "digits.onnx", str(image), "--top-k", "1"], place)
+        _, expected, expected_probability, _ = predicted.splitlines()[1].split("\t")
+        assert name == expected
+        assert abs(float(probability) - float(expected_probability)) < 0.01  # PIL's rounding
+        said.add(name)
+    assert len(said) > 1
+    exec(code[1], {})
+    assert float(capsys.readouterr().out) < 1e-5
+
+
 def test_readme_links_lead_somewhere():
     text = README.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):

@@ -10,23 +10,22 @@ from xception.errors import InputError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from xception.data.preprocessing import Preprocessing
     from xception.export.calibration import Calibration
     from xception.weights.files import LoadedModel
 
 
-def add_engine_options(parser: "ArgumentParser", *, default: str | None, absent: str) -> None:
+def add_engine_options(parser: "ArgumentParser", absent: str) -> None:
     """Adds the three options.
 
     Args:
         parser: A verb's.
-        default: The engine without ``--engine``.
-        absent: What help says of that.
+        absent: What help says of a call without ``--engine``.
     """
     add = parser.add_argument
     add(
         "--engine",
         type=str | None,
-        default=default,
         help="What computes on the CPU: torch, compile, onnxruntime, openvino, openvino-bf16, "
         f"openvino-int8, or auto, which times the float32 ones once. {absent}",
     )
@@ -39,14 +38,20 @@ def add_engine_options(parser: "ArgumentParser", *, default: str | None, absent:
 
 
 def with_engine(
-    loaded: "LoadedModel", options: "Namespace", *, images: int, own_images: list[str] | None = None
+    loaded: "LoadedModel",
+    options: "Namespace",
+    *,
+    images: int,
+    default: str | None = None,
+    own_images: list[str] | None = None,
 ) -> "LoadedModel":
-    """Puts the chosen engine in the place of the model.
+    """Puts the chosen engine in the place of the model. An exported file stays what it is.
 
     Args:
         loaded: The model.
         options: With ``engine``, ``threads``, ``calibration``, ``device`` and ``batch_size``.
         images: How many there are to classify.
+        default: The engine without ``--engine``.
         own_images: The files to calibrate with if nothing else is given and nothing is stored.
 
     Raises:
@@ -54,13 +59,18 @@ def with_engine(
     """
     import torch
 
-    from xception.export.engine import require_engine
+    from xception.export.engine import Engine, require_engine
     from xception.export.load import load_engine
     from xception.inference.devices import choose_device
 
+    if isinstance(loaded.model, Engine):
+        _refuse_engine_options(loaded, options)
+        options.device = "cpu"
+        return loaded
     if options.engine is not None:
         require_engine(options.engine)
-    name, int8 = options.engine, options.engine == "openvino-int8"
+    name = options.engine or default
+    int8 = name == "openvino-int8"
     if options.threads is not None and options.threads < 1:
         raise InputError(f"--threads is {options.threads}; give 1 or more")
     if options.calibration and not int8:
@@ -78,7 +88,7 @@ def with_engine(
     options.device = "cpu"
     calibration: Any = None
     if int8 and options.calibration:
-        calibration = _calibration(options.calibration, loaded)
+        calibration = calibration_images(options.calibration, loaded.preprocessing)
     elif int8 and own_images is not None:
         from xception.export.calibration import read_calibration
 
@@ -97,8 +107,26 @@ def with_engine(
     return replace(loaded, model=engine)
 
 
-def _calibration(given: str, loaded: "LoadedModel") -> "Calibration":
-    """Images of a folder (of its ``train/`` if it has one), or a recipe's training images."""
+def _refuse_engine_options(loaded: "LoadedModel", options: "Namespace") -> None:
+    """Raises where an option is for models that are no exported files."""
+    for name in ("engine", "calibration"):
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"--{name} is for models of this package; {loaded.path} has its own runtime: "
+                "leave it away"
+            )
+    if options.device not in ("auto", "cpu"):
+        raise InputError(
+            f"{loaded.path} is run on the CPU here; leave --device {options.device} away"
+        )
+
+
+def calibration_images(given: str, preprocessing: "Preprocessing") -> "Calibration":
+    """Images of a folder (of its ``train/`` if it has one), or a recipe's training images.
+
+    Raises:
+        InputError: There is no such thing, or it holds too few images.
+    """
     from xception.export.calibration import (
         MOST_IMAGES,
         make_calibration,
@@ -108,7 +136,7 @@ def _calibration(given: str, loaded: "LoadedModel") -> "Calibration":
     path = Path(given)
     if path.is_dir() and not (path / "recipe.yaml").is_file():
         inside = path / "train" if (path / "train").is_dir() else path
-        return read_calibration([inside], loaded.preprocessing, str(inside))
+        return read_calibration([inside], preprocessing, str(inside))
     from xception.cli.labelled_data import open_labelled_data
 
     source = open_labelled_data(given, "train").source
@@ -116,7 +144,7 @@ def _calibration(given: str, loaded: "LoadedModel") -> "Calibration":
     crops = []
     for place in list(places)[:MOST_IMAGES]:
         try:
-            crops.append(loaded.preprocessing(source[place][0]))
+            crops.append(preprocessing(source[place][0]))
         except InputError:
             continue
     return make_calibration(crops, given)

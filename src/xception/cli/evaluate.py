@@ -52,11 +52,13 @@ def main(arguments: Sequence[str]) -> int:
     from xception.cli.map_evaluation import chosen_k, evaluate_by_map, refuse_other_options
     from xception.cli.progress import progress_bar
     from xception.data.sources import require_one_label
+    from xception.export.opening import open_network
     from xception.inference.devices import choose_device
     from xception.inference.scoring import evaluate
-    from xception.weights.files import open_model
 
-    plain = with_preprocessing(open_model(options.model, weights=options.weights), options)
+    plain = with_preprocessing(
+        open_network(options.model, weights=options.weights, threads=options.threads), options
+    )
     opened = open_labelled_data(options.data, options.split, options.data_root)
     labelled = opened.source
     k = chosen_k(options.metric, labelled)
@@ -178,7 +180,7 @@ def _report_skipped(found: "Evaluation") -> None:
 def _parse(arguments: Sequence[str]) -> "Namespace":
     parser = new_parser("evaluate", DESCRIPTION)
     add = parser.add_argument
-    add("model", type=str, help="Run directory, checkpoint (.ckpt) or weights file.")
+    add("model", type=str, help="Run directory, checkpoint, weights file or exported file.")
     add(
         "data",
         type=str,
@@ -223,7 +225,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         help="Processes that decode images; by default none on the CPU, up to 8 for a GPU.",
     )
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
-    add_engine_options(parser, default=None, absent="Default: the network as it is.")
+    add_engine_options(parser, absent="Default: the network as it is.")
     add_preprocessing_options(parser, "the model's")
     add("--data-root", type=str, help="Where a named data set lies, or is downloaded to.")
     add(

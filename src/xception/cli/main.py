@@ -28,6 +28,7 @@ VERBS = {
     "inspect": "a model's layers, shapes, parameters, cost",
     "benchmark": "speed of training, inference and kernels, beside the peers'",
     "data": "pack labelled images into shards, verify and inspect them",
+    "export": "a file for other programs: ONNX, OpenVINO, torch.export",
     "convert": "bring weights from Keras, timm or torchvision here, and back",
     "verify": "compare two models layer by layer",
     "reproduce": "run the paper's tables and figures, and report",

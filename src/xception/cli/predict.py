@@ -37,11 +37,17 @@ def main(arguments: list[str]) -> int:
 
     from xception.cli.engine_choice import with_engine
     from xception.cli.prediction_output import show_predictions, write_predictions
+    from xception.export.opening import open_network
     from xception.inference.prediction import names_of, predict
-    from xception.weights.files import open_model
 
-    loaded = with_preprocessing(open_model(options.model, weights=options.weights), options)
-    loaded = with_engine(loaded, options, images=total, own_images=options.paths)
+    loaded = open_network(options.model, weights=options.weights, threads=options.threads)
+    loaded = with_engine(
+        with_preprocessing(loaded, options),
+        options,
+        images=total,
+        default="torch",
+        own_images=options.paths,
+    )
     counted = _Counted(
         predict(
             loaded,
@@ -67,7 +73,7 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> "Namespace":
     parser = new_parser("predict", DESCRIPTION)
     add = parser.add_argument
-    add("model", type=str, help="Run directory, checkpoint (.ckpt) or weights file.")
+    add("model", type=str, help="Run directory, checkpoint, weights file or exported file.")
     add("paths", type=str, nargs="+", help="Image files, folders of any depth, quoted globs.")
     add("--top-k", type=int, default=5, help="How many classes to name for each image.")
     add("--output", type=str, help="File (.csv, .jsonl or .parquet) to write instead of a table.")
@@ -79,7 +85,7 @@ def _parse(arguments: list[str]) -> "Namespace":
         help="Processes that decode images; by default none on the CPU, up to 8 for a GPU.",
     )
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
-    add_engine_options(parser, default="torch", absent="On a GPU, torch alone.")
+    add_engine_options(parser, absent="Default: torch, which is the only one on a GPU.")
     add_preprocessing_options(parser, "the model's")
     add(
         "--weights",

@@ -3,25 +3,36 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from xception.errors import InputError, RunFailedError, count_of
+from xception.errors import InputError, count_of
 from xception.export.agreement import (
     BFLOAT16_TOLERANCE,
     CHECKED,
+    random_images,
     require_agreement,
     require_likeness,
 )
 from xception.export.cache import newest_entry, read_record, stored_or_built, weights_digest
 from xception.export.calibration import Calibration
-from xception.export.conversion import to_openvino, write_compiled, write_onnx, write_openvino
-from xception.export.engine import REDUCED, Engine, EngineFacts, Run
+from xception.export.conversion import (
+    ONNX_FILE,
+    OPENVINO_FILE,
+    converting,
+    example_images,
+    to_onnx,
+    to_openvino,
+    write_compiled,
+    write_onnx,
+    write_openvino,
+)
+from xception.export.engine import FLOAT32_TOLERANCE, REDUCED, Engine, EngineFacts, Run
 from xception.export.extras import require_library, versions_of
 from xception.export.folding import fold_batch_norms
 from xception.export.processor import cpu_flags, multiplies_bfloat16
-from xception.export.quantisation import quantise, weight_bits
+from xception.export.quantisation import quantise_openvino, weight_bits
 from xception.export.runtimes import (
     run_compiled,
     run_onnxruntime,
@@ -31,7 +42,7 @@ from xception.export.runtimes import (
 )
 from xception.weights.files import LoadedModel
 
-FORMAT = 1  # goes up when this code converts differently
+FORMAT = 2  # goes up when this code converts differently
 _LIBRARIES = {
     "compile": ["torch"],
     "onnxruntime": ["torch", "onnx", "onnxscript"],
@@ -40,7 +51,6 @@ _LIBRARIES = {
     "openvino-int8": ["torch", "openvino", "nncf"],
 }
 
-Result = TypeVar("Result")
 GivenCalibration = Calibration | Callable[[], Calibration] | None
 
 
@@ -65,30 +75,38 @@ def build_engine(
             on a processor that does not multiply it.
         RunFailedError: The model can't be converted, or the result computes something else.
     """
-    size = loaded.preprocessing.size
     if engine == "torch":
         run = run_torch(fold_batch_norms(loaded.model), threads)
-        return Engine(run, loaded.model, size, EngineFacts(engine, threads))
+        return _engine(run, loaded, EngineFacts(engine, threads))
     if engine == "compile":
         entry = _stored(loaded, engine, _compile(loaded, batch_size, threads), batch_size, threads)
         run = run_compiled(entry, batch_size, threads)
     elif engine == "onnxruntime":
         require_library("onnxruntime")
         entry = _stored(loaded, engine, _convert_onnx(loaded))
-        run = run_onnxruntime(entry, threads)
+        run = run_onnxruntime(entry / ONNX_FILE, threads)
     elif engine == "openvino":
         require_library("openvino")
         entry = _stored(loaded, engine, _convert_openvino(loaded))
-        run = run_openvino(entry, threads, batch_size)
+        run = run_openvino(entry / OPENVINO_FILE, threads, batch_size)
     elif engine == "openvino-bf16":
         entry = _stored_bfloat16(loaded)
-        run = run_openvino(entry, threads, batch_size, "bf16")
+        run = run_openvino(entry / OPENVINO_FILE, threads, batch_size, "bf16")
     else:
         entry = _stored_int8(loaded, calibration)
-        run = run_openvino(entry, threads, batch_size)
+        run = run_openvino(entry / OPENVINO_FILE, threads, batch_size)
     record = read_record(entry) or {}
     facts = EngineFacts(engine, threads, _note(record), record | {"entry": str(entry)})
-    return Engine(run, loaded.model, size, facts)
+    return _engine(run, loaded, facts)
+
+
+def _engine(run: Run, loaded: LoadedModel, facts: EngineFacts) -> Engine:
+    return Engine(
+        run,
+        loaded.preprocessing.size,
+        facts,
+        num_classes=int(loaded.model.num_classes),  # type: ignore[arg-type]
+    )
 
 
 def identity_of(loaded: LoadedModel, engine: str, **more: Any) -> dict[str, Any]:
@@ -109,10 +127,18 @@ def _stored(loaded: LoadedModel, engine: str, build: Callable[[Path], Run], *mad
         identity["processor"] = hashlib.sha256(flags.encode()).hexdigest()[:16]
 
     def build_and_check(folder: Path) -> Mapping[str, Any]:
-        run = _converting(engine, lambda: build(folder))
-        return {"difference": require_agreement(loaded, run, engine)}
+        with converting(engine, "take another --engine"):
+            run = build(folder)
+        return {"difference": _require_agreement(loaded, run, engine)}
 
     return stored_or_built(loaded.path, identity, build_and_check)
+
+
+def _require_agreement(
+    loaded: LoadedModel, run: Run, engine: str, tolerance: float = FLOAT32_TOLERANCE
+) -> float:
+    images, remedy = [random_images(loaded.preprocessing.size)], "take another --engine"
+    return require_agreement(loaded.model.eval(), run, images, engine, remedy, tolerance)
 
 
 def _compile(loaded: LoadedModel, batch_size: int, threads: int) -> Callable[[Path], Run]:
@@ -127,17 +153,18 @@ def _compile(loaded: LoadedModel, batch_size: int, threads: int) -> Callable[[Pa
 
 def _convert_onnx(loaded: LoadedModel) -> Callable[[Path], Run]:
     def build(folder: Path) -> Run:
-        write_onnx(fold_batch_norms(loaded.model), loaded.preprocessing.size, folder)
-        return run_onnxruntime(folder, torch.get_num_threads())
+        images = example_images(loaded.preprocessing.size)
+        write_onnx(to_onnx(fold_batch_norms(loaded.model), images), folder / ONNX_FILE)
+        return run_onnxruntime(folder / ONNX_FILE, torch.get_num_threads())
 
     return build
 
 
 def _convert_openvino(loaded: LoadedModel) -> Callable[[Path], Run]:
     def build(folder: Path) -> Run:
-        model = to_openvino(fold_batch_norms(loaded.model), loaded.preprocessing.size)
-        write_openvino(model, folder)
-        return run_openvino(folder, torch.get_num_threads(), CHECKED)
+        images = example_images(loaded.preprocessing.size)
+        write_openvino(to_openvino(fold_batch_norms(loaded.model), images), folder / OPENVINO_FILE)
+        return run_openvino(folder / OPENVINO_FILE, torch.get_num_threads(), CHECKED)
 
     return build
 
@@ -153,10 +180,11 @@ def _stored_bfloat16(loaded: LoadedModel) -> Path:
         )
 
     def build(folder: Path) -> Mapping[str, Any]:
-        run = _converting(engine, lambda: _convert_openvino(loaded)(folder))
-        require_agreement(loaded, run, engine)
-        rounded = run_openvino(folder, torch.get_num_threads(), CHECKED, "bf16")
-        return {"difference": require_agreement(loaded, rounded, engine, BFLOAT16_TOLERANCE)}
+        with converting(engine, "take another --engine"):
+            run = _convert_openvino(loaded)(folder)
+        _require_agreement(loaded, run, engine)
+        rounded = run_openvino(folder / OPENVINO_FILE, torch.get_num_threads(), CHECKED, "bf16")
+        return {"difference": _require_agreement(loaded, rounded, engine, BFLOAT16_TOLERANCE)}
 
     return stored_or_built(loaded.path, identity_of(loaded, engine), build)
 
@@ -181,31 +209,27 @@ def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
     images = calibration
 
     def build(entry: Path) -> Mapping[str, Any]:
-        def convert() -> Run:
-            model = to_openvino(fold_batch_norms(loaded.model), preprocessing.size)
-            write_openvino(quantise(model, images, preprocessing, bits), entry)
-            return run_openvino(entry, torch.get_num_threads(), batch_size=1)
-
-        run = _converting("openvino-int8", convert)
+        with converting("openvino-int8", "take another --engine"):
+            example = example_images(preprocessing.size)
+            model = to_openvino(fold_batch_norms(loaded.model), example)
+            quantised = quantise_openvino(model, images, preprocessing.normalize, bits)
+            write_openvino(quantised, entry / OPENVINO_FILE)
+            run = run_openvino(entry / OPENVINO_FILE, torch.get_num_threads(), batch_size=1)
+        difference = require_likeness(
+            loaded.model.eval(),
+            run,
+            images,
+            preprocessing,
+            "openvino-int8",
+            "give other --calibration images or take another --engine",
+        )
         return {
             "calibration_origin": images.origin,
             "calibration_images": len(images.crops),
-            "calibration_difference": require_likeness(loaded, run, images),
+            "calibration_difference": difference,
         }
 
     return stored_or_built(loaded.path, common | {"calibration": images.digest}, build)
-
-
-def _converting(engine: str, convert: Callable[[], Result]) -> Result:
-    try:
-        return convert()
-    except (InputError, RunFailedError, OSError, MemoryError):
-        raise
-    except Exception as error:  # the converters raise whatever they like
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise RunFailedError(
-            f"the model can't be converted for {engine} ({first}); take another --engine"
-        ) from error
 
 
 def _note(record: Mapping[str, Any]) -> str:

@@ -1,30 +1,43 @@
-"""From a network of torch to a file with constant weights: ONNX, OpenVINO, compiled code."""
+"""From a network of torch to what other programs run: ONNX, OpenVINO, torch.export, compiled code.
+
+Each function takes the network and images that show the type and size of its input; the number of
+images stays open in the result, except in compiled code.
+"""
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from xception.errors import InputError
+from xception.errors import InputError, RunFailedError
 from xception.export.extras import require_library
 
 INPUT, OUTPUT = "images", "logits"
 ONNX_FILE, OPENVINO_FILE, COMPILED_FILE = "model.onnx", "model.xml", "model.pt2"
+ONNX_OPSET = 18  # what the exporter is written for; ONNX Runtime reads it from 1.14 (2023) on
 
 
-def write_onnx(folded: nn.Module, size: int, folder: Path) -> None:
-    """Writes ``model.onnx``: input ``images`` (N, 3, size, size), output ``logits`` (N, C).
+def example_images(size: int, in_channels: int = 3) -> Tensor:
+    """Images of zeros, (2, in_channels, size, size); of one, exporters take the batch as fixed."""
+    return torch.zeros(2, in_channels, size, size)
+
+
+def to_onnx(network: nn.Module, images: Tensor, output: str = OUTPUT) -> Any:
+    """Converts a network into an ``onnx.ModelProto`` with the input ``images``.
+
+    The exporter notes beside each operation the lines of Python that it comes from, with the paths
+    of this machine: they are left out.
 
     Args:
-        folded: A network without BatchNorms, see ``fold_batch_norms``.
-        size: Height and width of the images, pixels.
-        folder: Where to; it exists.
+        network: In eval mode.
+        images: See above.
+        output: What to call the output.
 
     Raises:
         InputError: The extra ``onnx`` is not installed.
@@ -32,42 +45,93 @@ def write_onnx(folded: nn.Module, size: int, folder: Path) -> None:
     for library in ("onnx", "onnxscript"):
         require_library(library)
     with _quietly():
-        torch.onnx.export(
-            folded.to(memory_format=torch.contiguous_format),
-            (_example(size),),
-            folder / ONNX_FILE,
+        program = torch.onnx.export(
+            network.to(memory_format=torch.contiguous_format),
+            (images,),
             dynamo=True,
+            opset_version=ONNX_OPSET,
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            output_names=[output],
+            dynamic_shapes=_any_batch(),
             external_data=False,
             verbose=False,
         )
+    assert program is not None
+    model = program.model_proto
+    graph = model.graph
+    noted = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (model, *noted):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model
 
 
-def to_openvino(folded: nn.Module, size: int) -> Any:
-    """Converts a network into an ``openvino.Model`` of any batch.
+def write_onnx(model: Any, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a ``ModelProto``, its weights inside, with entries for its ``metadata_props``."""
+    onnx = require_library("onnx")
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    onnx.save(model, path)
+
+
+def to_openvino(network: nn.Module, images: Tensor, output: str = OUTPUT) -> Any:
+    """Converts a network into an ``openvino.Model`` with the input ``images``.
 
     Args:
-        folded: A network without BatchNorms.
-        size: Height and width of the images, pixels.
+        network: In eval mode.
+        images: See above.
+        output: What to call the output.
 
     Raises:
         InputError: The extra ``openvino`` is not installed.
     """
     openvino = require_library("openvino")
     with _quietly():
-        return openvino.convert_model(
-            folded.to(memory_format=torch.contiguous_format),
-            example_input=_example(size),
-            input=[-1, 3, size, size],
+        model = openvino.convert_model(
+            network.to(memory_format=torch.contiguous_format),
+            example_input=images,
+            input=[-1, *images.shape[1:]],
         )
+    model.input(0).set_names({INPUT})
+    model.output(0).set_names({output})
+    return model
 
 
-def write_openvino(model: Any, folder: Path) -> None:
-    """Writes ``model.xml`` and ``model.bin``; weights stay float32, where OpenVINO would halve."""
+def write_openvino(
+    model: Any, path: Path, metadata: Mapping[str, str] | None = None, *, half: bool = False
+) -> None:
+    """Writes ``path`` (.xml) and its ``.bin``.
+
+    Args:
+        model: An ``openvino.Model``.
+        path: Ends in ``.xml``.
+        metadata: Entries for the file's ``rt_info``, under ``xception``.
+        half: Whether weights are stored in float16, which is OpenVINO's own default.
+    """
     openvino = require_library("openvino")
-    openvino.save_model(model, folder / OPENVINO_FILE, compress_to_fp16=False)
+    for name, value in (metadata or {}).items():
+        model.set_rt_info(value, ["xception", name])
+    openvino.save_model(model, path, compress_to_fp16=half)
+
+
+def to_program(network: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
+    """Traces a network into a ``torch.export`` program, which needs no code of this package.
+
+    The lines of Python that each operation comes from, with the paths of this machine, are left
+    out. The images stay: AOTInductor compiles for their shape.
+
+    Args:
+        network: In eval mode.
+        images: See above.
+    """
+    with _quietly():
+        program = torch.export.export(
+            network.to(memory_format=torch.contiguous_format),
+            (images,),
+            dynamic_shapes=_any_batch(),
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def write_compiled(folded: nn.Module, size: int, batch_size: int, folder: Path) -> None:
@@ -102,9 +166,30 @@ def write_compiled(folded: nn.Module, size: int, batch_size: int, folder: Path) 
             ) from None
 
 
-def _example(size: int) -> torch.Tensor:
-    # Two images: the exporter takes a batch of one for a constant.
-    return torch.zeros(2, 3, size, size)
+@contextlib.contextmanager
+def converting(name: str, remedy: str) -> Iterator[None]:
+    """Tells a converter's failure in one sentence.
+
+    Args:
+        name: What is converted to.
+        remedy: What the user can do.
+
+    Raises:
+        RunFailedError: The block failed.
+    """
+    try:
+        yield
+    except (InputError, RunFailedError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the converters raise whatever they like
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RunFailedError(
+            f"the model can't be converted for {name} ({first}); {remedy}"
+        ) from error
+
+
+def _any_batch() -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim("batch")},)
 
 
 @contextlib.contextmanager

@@ -51,20 +51,22 @@ class Engine(nn.Module):
     """A network on the CPU, in the place of the module that it was made from.
 
     Args:
-        run: From (N, 3, S, S) float32 to (N, C) logits.
-        model: The network: the numbers of its classes and channels are taken from it.
+        run: From (N, in_channels, S, S) float32 to (N, C) logits.
         size: S, pixels.
         facts: What is known of the engine.
+        num_classes: C; 0 for a network that gives features.
+        in_channels: Channels of the images.
     """
 
-    def __init__(self, run: Run, model: nn.Module, size: int, facts: EngineFacts) -> None:
+    def __init__(
+        self, run: Run, size: int, facts: EngineFacts, *, num_classes: int, in_channels: int = 3
+    ) -> None:
         super().__init__()
         self._run = run
         self.facts = facts
         self.size = size
-        self.num_classes = int(getattr(model, "num_classes", 0))
-        self.in_channels = int(getattr(model, "in_channels", 3))
-        self.minimum_input_size = int(getattr(model, "minimum_input_size", 1))
+        self.num_classes = num_classes
+        self.in_channels = in_channels
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, 3, S, S) float32, as ``Preprocessing.normalize`` scales them, to (N, C) logits.

@@ -18,11 +18,15 @@ _EXTRA = {
 }
 
 
-def require_library(name: str) -> Any:
+def require_library(name: str, remedy: str = ", or take another --engine") -> Any:
     """Imports a library of an extra.
 
     OpenVINO and NNCF report each use to their makers, unless they find that the module which sends
     the reports is missing; for this process it is. So nothing leaves the machine.
+
+    Args:
+        name: The library.
+        remedy: What else the user can do, after the command that installs it.
 
     Raises:
         InputError: It is not installed, or can't be loaded; the message names the extra.
@@ -38,7 +42,7 @@ def require_library(name: str) -> Any:
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         why = "is not installed" if missing else f"can't be loaded ({error})"
         raise InputError(
-            f"the library {name} {why}: pip install 'xception[{extra}]', or take another --engine"
+            f"the library {name} {why}: pip install 'xception[{extra}]'{remedy}"
         ) from None
 
 

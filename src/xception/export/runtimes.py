@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xception.export.conversion import COMPILED_FILE, INPUT, ONNX_FILE, OPENVINO_FILE
+from xception.export.conversion import COMPILED_FILE, INPUT
 from xception.export.engine import Run
 from xception.export.extras import require_library
 
@@ -47,8 +47,12 @@ def run_compiled(folder: Path, batch_size: int, threads: int) -> Run:
     return run
 
 
-def run_onnxruntime(folder: Path, threads: int) -> Run:
+def run_onnxruntime(path: Path, threads: int) -> Run:
     """ONNX Runtime on the CPU.
+
+    Args:
+        path: Of an ``.onnx`` file.
+        threads: How many.
 
     Raises:
         InputError: It is not installed.
@@ -57,15 +61,13 @@ def run_onnxruntime(folder: Path, threads: int) -> Run:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = runtime.InferenceSession(
-        str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
-    )
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(
         session.run(None, {INPUT: images.contiguous().numpy()})[0]
     )
 
 
-def run_openvino(folder: Path, threads: int, batch_size: int, precision: str = "f32") -> Run:
+def run_openvino(path: Path, threads: int, batch_size: int, precision: str = "f32") -> Run:
     """OpenVINO on the CPU.
 
     For a batch whose size is known it lays out the maps better than for any: 39 instead of 47 ms
@@ -73,9 +75,9 @@ def run_openvino(folder: Path, threads: int, batch_size: int, precision: str = "
     the first batch of one comes.
 
     Args:
-        folder: With the model.
+        path: Of an ``.xml`` file, its ``.bin`` beside it.
         threads: How many.
-        batch_size: Images in most calls.
+        batch_size: Images that most calls will have.
         precision: What a float32 model is computed in, "f32" or "bf16". OpenVINO's own default
             would be bf16 where the processor has it.
 
@@ -90,7 +92,7 @@ def run_openvino(folder: Path, threads: int, batch_size: int, precision: str = "
         "ENABLE_CPU_PINNING": False,  # others use the cores too
     }
     core = openvino.Core()
-    whole = core.read_model(str(folder / OPENVINO_FILE))
+    whole = core.read_model(str(path))
     whole.reshape([batch_size, *list(whole.input(0).partial_shape)[1:]])
     compiled = core.compile_model(whole, "CPU", settings)
     of_any_size: list[Any] = []
@@ -99,10 +101,21 @@ def run_openvino(folder: Path, threads: int, batch_size: int, precision: str = "
         chosen = compiled
         if len(images) != batch_size:
             if not of_any_size:
-                path = str(folder / OPENVINO_FILE)
-                of_any_size.append(core.compile_model(path, "CPU", settings))
+                of_any_size.append(core.compile_model(str(path), "CPU", settings))
             chosen = of_any_size[0]
         return torch.from_numpy(chosen(images.contiguous().numpy())[0].copy())
+
+    return run
+
+
+def run_program(path: Path, threads: int) -> Run:
+    """PyTorch, from a ``torch.export`` program (``.pt2``)."""
+    program = torch.export.load(path).module()
+
+    def run(images: Tensor) -> Tensor:
+        with threads_of_torch(threads):
+            found: Tensor = program(images)
+            return found
 
     return run
 

@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of a write, not of a name
@@ -99,6 +100,42 @@ def _refusal(error: Exception, partial: Path) -> int | None:
     except OSError as refused:
         return refused.errno
     return None
+
+
+@contextlib.contextmanager
+def replacing_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """As ``replacing``, for files that belong together, under their own names in a hidden folder.
+
+    Several names can't change in one moment. The first of the files is the one by which the others
+    are found: it is taken away first and comes last. So a kill leaves the old files, the new ones,
+    or none that can be opened.
+
+    Args:
+        paths: The files to write, all in one directory, which exists.
+
+    Yields:
+        The paths to write to, in the same order.
+
+    Raises:
+        OSError: As ``replacing``.
+    """
+    first = paths[0]
+    folder = first.with_name(f".{first.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        with device_refusals(folder / first.name, first):
+            yield [folder / path.name for path in paths]
+            for path in paths:
+                with (folder / path.name).open("rb+") as file:
+                    os.fsync(file.fileno())
+            if len(paths) > 1:
+                first.unlink(missing_ok=True)
+            for path in reversed(paths):
+                (folder / path.name).replace(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    flush_directory(first.parent)
 
 
 def _umask() -> int:

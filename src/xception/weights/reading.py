@@ -41,6 +41,8 @@ KINDS = {
 
 _FOREIGN_PYTORCH = ("timm-xception", "torchvision-inception-v3", "torchvision")
 
+_EXPORTED = (".onnx", ".pt2", ".xml")
+
 RUN_WEIGHTS = "model.safetensors"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -141,6 +143,11 @@ def container_of(path: Path) -> Container:
     Raises:
         InputError: It is empty, damaged or of no known kind.
     """
+    if path.suffix in _EXPORTED:
+        raise InputError(
+            f"{path} is an exported file, which can only be run, by predict and evaluate: give the "
+            "model that it was made from"
+        )
     with path.open("rb") as file:
         start = file.read(9)
     if not start:

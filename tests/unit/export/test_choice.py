@@ -27,7 +27,7 @@ class Clock:
             self.now += next(calls, None) or next(more)
             return torch.zeros(len(images), 2)
 
-        return Engine(run, torch.nn.Identity(), 8, EngineFacts("torch", 1))
+        return Engine(run, 8, EngineFacts("torch", 1), num_classes=5)
 
 
 def test_time_engines_gives_medians_without_the_call_before(monkeypatch):

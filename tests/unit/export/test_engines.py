@@ -105,7 +105,7 @@ def test_a_conversion_is_kept_until_the_weights_change(
     images = images_for(converted, 2)
     first = load_engine(converted, engine)(images)
     path = shutil.copytree(converted.path.parent, tmp_path / "copy") / converted.path.name
-    name = {"onnxruntime": "write_onnx", "openvino": "to_openvino"}[engine]
+    name = {"onnxruntime": "to_onnx", "openvino": "to_openvino"}[engine]
     convert = getattr(build, name)
     monkeypatch.setattr(build, name, refuse)
     assert torch.equal(load_engine(path, engine)(images), first)
@@ -156,7 +156,7 @@ def test_a_model_that_a_converter_refuses_is_one_sentence(small_xception, monkey
         raise KeyError("aten::strange\nmore")
 
     path = tmp_path / "other.safetensors"
-    monkeypatch.setattr(build, "write_onnx", fail)
+    monkeypatch.setattr(build, "to_onnx", fail)
     with pytest.raises(RunFailedError) as caught:
         load_engine(replace(small_xception, path=path), "onnxruntime")
     assert "can't be converted for onnxruntime" in str(caught.value)

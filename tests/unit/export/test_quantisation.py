@@ -117,7 +117,7 @@ def test_the_calibration_decides_the_ranges(loaded, calibration, by_bits):
 
 def test_a_stored_model_is_taken_without_calibration_images(loaded, by_bits, monkeypatch):
     monkeypatch.setattr(quantisation, "cpu_flags", lambda: frozenset({"avx2"}))
-    monkeypatch.setattr(build, "quantise", None)
+    monkeypatch.setattr(build, "quantise_openvino", None)
     made = load_engine(loaded, "openvino-int8", calibration=lambda: 1 / 0)
     assert made.facts.record["entry"] == by_bits[7].facts.record["entry"]
     assert made.facts.note.startswith("8-bit, calibrated with 12 images of photographs; its loss")
@@ -155,7 +155,7 @@ def test_a_broken_quantisation_is_refused_and_not_kept(
     tiny_xception, calibration, monkeypatch, factor, told
 ):
     loaded = tiny_xception(classes=4)
-    monkeypatch.setattr(build, "quantise", scaled(factor))
+    monkeypatch.setattr(build, "quantise_openvino", scaled(factor))
     with pytest.raises(RunFailedError, match=told) as caught:
         load_engine(loaded, "openvino-int8", calibration=calibration)
     assert str(caught.value).endswith("give other --calibration images or take another --engine")
@@ -168,7 +168,7 @@ def test_a_loss_within_the_tolerance_is_recorded(tiny_xception, calibration, mon
     loaded = tiny_xception(classes=4)
     with torch.no_grad():
         logits = loaded.model(loaded.preprocessing.normalize(calibration.crops))
-    monkeypatch.setattr(build, "quantise", scaled(0.8))
+    monkeypatch.setattr(build, "quantise_openvino", scaled(0.8))
     made = load_engine(loaded, "openvino-int8", calibration=calibration)
     expected = float(0.2 * logits.abs().max() / (logits.max() - logits.min()))
     assert 0.05 < expected < 0.5

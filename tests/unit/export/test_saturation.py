@@ -13,9 +13,9 @@ import torch
 
 from xception.data.preprocessing import Preprocessing
 from xception.export.calibration import make_calibration
-from xception.export.conversion import to_openvino, write_openvino
+from xception.export.conversion import example_images, to_openvino, write_openvino
 from xception.export.processor import cpu_flags, products_saturate
-from xception.export.quantisation import quantise
+from xception.export.quantisation import quantise_openvino
 
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -47,8 +47,10 @@ def averages(tmp_path_factory):
     paths = []
     for bits in (8, 7):
         folder = tmp_path_factory.mktemp(f"bits{bits}")
-        model = to_openvino(network.eval(), SIZE)
-        write_openvino(quantise(model, calibration, Preprocessing(size=SIZE), bits), folder)
+        model = to_openvino(network.eval(), example_images(SIZE))
+        scale = Preprocessing(size=SIZE).normalize
+        quantised = quantise_openvino(model, calibration, scale, bits)
+        write_openvino(quantised, folder / "model.xml")
         paths.append(str(folder / "model.xml"))
     return paths
 

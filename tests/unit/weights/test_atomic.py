@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from xception.weights.atomic import append_line, replacing
+from xception.weights.atomic import append_line, replacing, replacing_together
 
 
 def test_the_new_file_replaces_the_old_one(tmp_path):
@@ -115,3 +115,46 @@ def test_a_line_that_does_not_fit_names_its_file(tmp_path, small_files_only):
     with pytest.raises(OSError, match="File too large") as told:
         append_line(path, "3" * (1 << 17))
     assert told.value.filename == str(path)
+
+
+PAIR = """
+import os, sys
+from pathlib import Path
+from xception.weights.atomic import replacing_together
+
+left = int(sys.argv[1])
+
+def counted(change):
+    def changed(*arguments, **options):
+        global left
+        if left == 0:
+            os._exit(9)  # as a kill: nothing is cleaned up
+        left -= 1
+        return change(*arguments, **options)
+    return changed
+
+for name in ("replace", "unlink"):
+    setattr(Path, name, counted(getattr(Path, name)))
+with replacing_together([Path("a.xml"), Path("a.bin")]) as partial:
+    for path in partial:
+        path.write_text("new")
+"""
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_kill_between_two_names_leaves_a_whole_pair_or_none(tmp_path, before):
+    """However many names have changed: no ``.xml`` ever stands beside another pair's ``.bin``."""
+    for name in ("a.xml", "a.bin"):
+        (tmp_path / name).write_text("old")
+    done = subprocess.run([sys.executable, "-c", PAIR, str(before)], cwd=tmp_path, check=False)
+    assert done.returncode == (9 if before < 3 else 0)
+    first, second = tmp_path / "a.xml", tmp_path / "a.bin"
+    if first.exists():
+        assert first.read_text() == second.read_text() == ("old" if before == 0 else "new")
+    else:
+        assert before in (1, 2)
+    with replacing_together([first, second]) as partial:
+        for path in partial:
+            path.write_text("newer")
+    assert first.read_text() == second.read_text() == "newer"
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "a.xml"]  # noqa: PTH208

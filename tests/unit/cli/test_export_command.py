@@ -1,0 +1,178 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xception import create_model
+from xception.data.digits import open_digits
+from xception.data.preprocessing import Preprocessing
+from xception.weights.files import save_model
+
+for library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+    pytest.importorskip(library)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Twenty held-out scans in folders named after the digits."""
+    source = open_digits("evaluation")
+    folder = tmp_path_factory.mktemp("digits")
+    for digit in range(10):
+        (folder / str(digit)).mkdir()
+        for index in np.flatnonzero(source.labels == digit)[:2]:
+            pixels = source[int(index)][0].permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(folder / str(digit) / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Random weights with a head that tells images apart."""
+    torch.manual_seed(0)
+    network = create_model(
+        "xception", num_classes=10, width=0.0625, middle_flow_repeats=0, stem_strides=(1, 1)
+    )
+    scans = open_digits("evaluation").images[:64]
+    preprocessing = Preprocessing(size=32, crop_fraction=1.0)
+    with torch.no_grad():
+        for _ in range(40):  # the running statistics settle at those of the scans
+            network(preprocessing.normalize(scans))
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    names = [str(digit) for digit in range(10)]
+    save_model(network.eval(), path, class_names=names, preprocessing=preprocessing)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """One file, written by the command."""
+    from xception.cli.main import main
+
+    path = tmp_path_factory.mktemp("exported") / "digits.onnx"
+    assert main(["export", str(model), str(path), "--pixels", "--head", "softmax"]) == 0
+    return path
+
+
+def test_export_tells_what_it_wrote_and_how_to_use_it(command, model, tmp_path):
+    code, out, err = command("export", model, tmp_path / "digits.pt2")
+    assert (code, err) == (0, "")
+    told = " ".join(out.split())
+    for words in (
+        "torch.export program, float32",
+        "model.safetensors, sha256 ",
+        "images (batch, 3, 32, 32) float32, RGB, -1 to 1",
+        "logits (batch, 10)",
+        "0 … 9",
+        "of the largest output on 8 images; at most 0.0001 is allowed",
+        "In Python, without this package:",
+        "torch.export.load(",
+    ):
+        assert words in told
+
+
+def rows_of(out):
+    return [line.split("\t") for line in out.splitlines()][1:]
+
+
+def test_predict_with_an_exported_file_gives_the_models_answers(command, model, exported, digits):
+    words = (digits, "--top-k", 3, "--batch-size", 7)
+    code, out, err = command("predict", exported, *words, "--threads", 1)
+    assert (code, err) == (0, "")
+    _, expected, _ = command("predict", model, *words)
+    assert len(rows_of(out)) == 3 * 20
+    assert len({row[1] for row in rows_of(out)}) > 1
+    for found, wanted in zip(rows_of(out), rows_of(expected), strict=True):
+        assert found[:2] == wanted[:2]
+        # float32 in another order, and six decimals are printed
+        assert float(found[2]) == pytest.approx(float(wanted[2]), rel=1e-3, abs=2e-6)
+
+
+def test_evaluate_with_an_exported_file_gives_the_models_figures(command, model, tmp_path):
+    code, _, _ = command("export", model, tmp_path / "digits.pt2")
+    assert code == 0
+    code, out, err = command("evaluate", tmp_path / "digits.pt2", "digits", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    _, out, _ = command("evaluate", model, "digits", "--json")
+    expected = json.loads(out)
+    assert found["images"] == 360
+    assert found["top1"] == expected["top1"]
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)  # float32, other orders
+    assert found["engine"] == "pt2"
+    assert found["device"] == "cpu"
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--engine", "openvino"], "--engine is for models of this package"),
+        (["--calibration", "x"], "--calibration is for models of this package"),
+        (["--device", "cuda"], "is run on the CPU here; leave --device cuda away"),
+        (["--threads", 0], "--threads is 0; give 1 or more"),
+        (["--weights", "raw"], "holds one set of weights"),
+    ],
+)
+def test_options_of_other_models_are_refused(command, exported, digits, verb, options, told):
+    code, out, err = command(verb, exported, digits, *options)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_no_exported_file_is_one_sentence(command, exported, digits, tmp_path):
+    import onnx
+
+    stranger = tmp_path / "stranger.onnx"
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    onnx.save(model, stranger)
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(exported.read_bytes()[:1000])
+    alone = tmp_path / "alone.xml"
+    alone.write_text("<net/>")
+    for path, told in (
+        (stranger, "does not say what it is"),
+        (damaged, "is no ONNX, opset 18 file, or damaged"),
+        (alone, "alone.bin, which belongs to"),
+        (tmp_path / "gone.onnx", "there is no file"),
+    ):
+        code, out, err = command("predict", path, digits)
+        assert (code, out) == (2, "")
+        assert told in err, err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["inspect", "export"])
+def test_other_verbs_say_that_an_exported_file_can_only_be_run(command, exported, tmp_path, verb):
+    words = [tmp_path / "new.pt2"] if verb == "export" else []
+    code, _, err = command(verb, exported, *words)
+    assert code == 2
+    assert "is an exported file, which can only be run" in err
+
+
+def test_export_calibrates_with_a_data_set(command, model, tmp_path):
+    path = tmp_path / "eight.onnx"
+    words = ("--precision", "int8", "--calibration", "digits")
+    code, out, _ = command("export", model, path, *words)
+    assert code == 0
+    assert "opset 18, int8" in " ".join(out.split())
+    assert "of the spread of the outputs on 300 images" in " ".join(out.split())
+    import onnx
+
+    operations = [node.op_type for node in onnx.load(path).graph.node]
+    assert operations.count("QuantizeLinear") > 10
+
+
+def test_a_directory_that_cannot_be_written_is_one_sentence(command, model, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere, so it is pretended
+    code, out, err = command("export", model, tmp_path / "digits.pt2")
+    assert (code, out) == (2, "")
+    assert "Permission denied; name another path" in err
