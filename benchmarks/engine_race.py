@@ -84,7 +84,7 @@ def race(batch: int, options: argparse.Namespace) -> tuple[dict[str, list[float]
     if options.sampler:
         for name, pipe in pipes.items():
             pipe.send("sample")
-            notes[name] = f"{notes[name]} [{pipe.recv()}]"
+            notes[name] = f"{notes[name]} ({pipe.recv()})"  # two pairs of [] would be a link
     seconds: dict[str, list[float]] = {name: [] for name in pipes}
     generator = random.Random(0)
     for _ in range(options.rounds):
