@@ -61,8 +61,15 @@ def test_a_run_of_jft_says_what_learning_rate_it_ends_with(unit, last, tmp_path,
         current_learning_rate=LearningRate(0.001, schedule, batch, images, samples),
         model=nn.Linear(2, 3),
     )
-    announce(recipe, run, RunDirectory(tmp_path), None)
+    data = SimpleNamespace(
+        multi_label=True,
+        train_source=range(images),
+        evaluation_source=range(14_000),
+        num_classes=17_000,
+    )
+    announce(recipe, run, data, RunDirectory(tmp_path), None)
     told = capsys.readouterr().out
+    assert "350,000,000 training images, 14,000 held out, 17,000 classes" in told
     assert "30,000,000 steps of 32 images" in told
     assert f"learning rate 0.001 at first, {last} at the end" in told
 
