@@ -10,6 +10,12 @@ import triton.language as tl
 
 
 @triton.jit
+def rectified(value):
+    """ReLU behind which a NaN stays one, as in torch: a run that diverges must not look sane."""
+    return tl.maximum(value, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def activation_forward(
     z_ptr,
     scale_ptr,
@@ -30,7 +36,7 @@ def activation_forward(
     shift = tl.load(shift_ptr + c, mask=c < C, other=0.0)[None, :]
     value = tl.load(z_ptr + offset, mask=mask, other=0.0).to(tl.float32) * scale + shift
     if RELU:
-        value = tl.maximum(value, 0.0)
+        value = rectified(value)
     tl.store(out_ptr + offset, value.to(out_ptr.dtype.element_ty), mask=mask)
 
 
@@ -69,7 +75,7 @@ def activation_backward(
         grad = tl.load(grad_ptr + offset, mask=mask, other=0.0).to(tl.float32)
         z = tl.load(z_ptr + offset, mask=mask, other=0.0).to(tl.float32)
         if RELU:
-            grad = tl.where(z * scale + shift > 0.0, grad, 0.0)
+            grad = tl.where(z * scale + shift <= 0.0, 0.0, grad)
         sum_gz += grad * z
         sum_g += grad
         tl.store(grad_z_ptr + offset, (grad * scale).to(grad_z_ptr.dtype.element_ty), mask=mask)

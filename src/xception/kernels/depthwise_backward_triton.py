@@ -12,6 +12,7 @@ of float32 partial sums, which are added up afterwards: no atomics, the same bit
 import triton
 import triton.language as tl
 
+from xception.kernels.activation_triton import rectified
 from xception.kernels.depthwise_triton import (
     NO_TAP,
     STRIDED_RELU,
@@ -138,7 +139,7 @@ def depthwise_backward(
                     before += more.to(tl.float32)
                 activation = before
                 if RELU:
-                    activation = tl.maximum(before, 0.0)
+                    activation = rectified(before)
                 if j < OVERLAP:
                     activation = tl.where(mine, activation, 0.0)
 
@@ -167,7 +168,7 @@ def depthwise_backward(
                 if TAP == STRIDED_RELU:
                     grad += tapped
                 if RELU:
-                    grad = tl.where(before > 0.0, grad, 0.0)
+                    grad = tl.where(before <= 0.0, 0.0, grad)
                 if TAP != NO_TAP and TAP != STRIDED_RELU:
                     grad += tapped
                 if j < OVERLAP:

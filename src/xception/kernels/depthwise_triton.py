@@ -12,6 +12,8 @@ would be converted, normalised and rectified three times, and instructions, not 
 import triton
 import triton.language as tl
 
+from xception.kernels.activation_triton import rectified
+
 # What the second output of the forward pass is; see depthwise.Tap.
 NO_TAP = tl.constexpr(0)
 SUM = tl.constexpr(1)
@@ -122,7 +124,7 @@ def depthwise_forward(
                 column = w + (j - 1)
                 tapped = value
                 if TAP == STRIDED_RELU:
-                    tapped = tl.maximum(value, 0.0)
+                    tapped = rectified(value)
                 tapped = tapped.to(tap_ptr.dtype.element_ty)
                 written = owned
                 if j <= OVERLAP:
@@ -135,7 +137,7 @@ def depthwise_forward(
                     half_ptr = tap_ptr + half[:, None] * C + c[None, :]
                     tl.store(half_ptr, tapped, mask=written & even)
             if RELU:
-                value = tl.maximum(value, 0.0)
+                value = rectified(value)
             if AFFINE:  # the padding is zeros of the activation, not of z
                 if j == 0:
                     value = tl.where(left_in, value, 0.0)

@@ -182,12 +182,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Vectors) -> None:
 def _backward(
     ctx: Any, grad_scale: Tensor | None, grad_shift: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
-    _, _, center, running_mean, _, weight, bias = ctx.saved_tensors
+    saved = ctx.saved_tensors  # once: an activation checkpoint hands them out no second time
+    _, _, center, running_mean, _, weight, bias = saved
     like = center if ctx.statistics else running_mean.float()
     grad_total, grad_squares, grad_weight, grad_bias = _normalizer_backward(
         given_or_zeros(grad_scale, like),
         given_or_zeros(grad_shift, like),
-        *ctx.saved_tensors,
+        *saved,
         ctx.count,
         ctx.eps,
         ctx.statistics,

@@ -5,6 +5,8 @@
 import triton
 import triton.language as tl
 
+from xception.kernels.activation_triton import rectified
+
 
 @triton.jit
 def load_vector(pointer, c, C: tl.constexpr):
@@ -45,7 +47,7 @@ def normalizer_forward(
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     if STATISTICS:
         _, mean, variance = moments(total_ptr, squares_ptr, center_ptr, c, count, C)
-        variance = tl.maximum(variance, 0.0)
+        variance = rectified(variance)
         tl.store(mean_ptr + c, mean, mask=c < C)
         tl.store(variance_ptr + c, variance, mask=c < C)
     else:
@@ -94,7 +96,7 @@ def normalizer_backward(
         mean = load_vector(running_mean_ptr, c, C)
         variance = load_vector(running_var_ptr, c, C)
     positive = variance >= 0.0  # where it is held at zero, it does not move
-    inverse = 1.0 / tl.sqrt_rn(tl.maximum(variance, 0.0) + eps)
+    inverse = 1.0 / tl.sqrt_rn(rectified(variance) + eps)
     grad_scale -= mean * grad_shift  # shift = bias - mean · scale
     if WEIGHT:
         weight = load_vector(weight_ptr, c, C)

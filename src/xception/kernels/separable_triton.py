@@ -11,6 +11,7 @@ loads of a block come from the cache, all but one.
 import triton
 import triton.language as tl
 
+from xception.kernels.activation_triton import rectified
 from xception.kernels.depthwise_triton import NO_TAP, STRIDED_RELU, load_filter
 from xception.kernels.pointwise_triton import column_sums
 
@@ -72,14 +73,14 @@ def separable_forward(
                 value = value * scale + shift
             if TAP != NO_TAP and position == 4:
                 tap_mask = even[:, None] & k_in[None, :]
-                tapped = tl.maximum(value, 0.0) if TAP == STRIDED_RELU else value
+                tapped = rectified(value) if TAP == STRIDED_RELU else value
                 tl.store(
                     tap_ptr + even_pixel[:, None] * K + k[None, :],
                     tapped.to(tap_ptr.dtype.element_ty),
                     mask=tap_mask,
                 )
             if RELU:
-                value = tl.maximum(value, 0.0)
+                value = rectified(value)
             if AFFINE:  # the padding is zeros of the activation, not of z
                 value = tl.where(mask, value, 0.0)
             spatial += value * load_filter(depthwise_ptr, k, position, k_in)

@@ -73,7 +73,7 @@ def choose(
         kernel: Name of the kernel.
         key: What the best configuration depends on: data type, sizes, flags.
         candidates: Configurations, the safest first: it is taken where timing is impossible
-            (configurations pinned, interpreter, capture of a CUDA graph).
+            (configurations pinned, interpreter, capture of a CUDA graph before any choice).
         launch: Runs the kernel once with a configuration; its result is thrown away.
 
     Raises:
@@ -82,13 +82,15 @@ def choose(
     for pin in reversed(_pins):
         if kernel in pin:
             return pin[kernel]
-    if _pins or len(candidates) == 1 or not _may_time():
+    if _pins or len(candidates) == 1 or not _may_choose():
         return candidates[0]
     name = f"{kernel}{json.dumps(key)}"
     if name not in _chosen:
         _read_cache()
     if _chosen.get(name) in candidates:
         return _chosen[name]
+    if torch.cuda.is_current_stream_capturing():  # what was chosen before holds, nothing is timed
+        return candidates[0]
     if compilation.collecting():
         _hand_over(candidates, launch)
         return candidates[0]
@@ -212,14 +214,12 @@ def source_digest(pattern: str = "*.py") -> str:
     return digest.hexdigest()[:16]
 
 
-def _may_time() -> bool:
+def _may_choose() -> bool:
     if interpreting() or not torch.cuda.is_available():
         return False
     if os.environ.get("XCEPTION_PIN_KERNELS", "0") == "1":
         return False
-    if torch.are_deterministic_algorithms_enabled():
-        return False
-    return not torch.cuda.is_current_stream_capturing()
+    return not torch.are_deterministic_algorithms_enabled()
 
 
 def _milliseconds(run: Callable[[], object]) -> float:

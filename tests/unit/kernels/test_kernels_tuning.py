@@ -24,7 +24,8 @@ def timed(monkeypatch, tmp_path):
         return {1: 3.0, 2: 1.0, 3: 2.0}[config["B"]]
 
     monkeypatch.setenv("XCEPTION_KERNEL_CACHE", str(tmp_path))
-    monkeypatch.setattr(tuning, "_may_time", lambda: True)
+    monkeypatch.setattr(tuning, "_may_choose", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(tuning, "_milliseconds", milliseconds)
     monkeypatch.setattr(tuning, "cache_file", lambda: tmp_path / "cache.json")
     tuning.forget()
@@ -137,6 +138,15 @@ def test_while_kernels_are_collected_nothing_is_timed_or_chosen(timed):
     assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
 
 
+def test_a_cuda_graph_captures_what_was_chosen_before_and_times_nothing(timed, monkeypatch):
+    launch, calls = timed
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert tuning.choose("k", (4,), CONFIGS, launch) == {"B": 2}
+    assert tuning.choose("k", (8,), CONFIGS, launch) == {"B": 1}  # never seen: the safest
+    assert calls == [1, 2, 3]
+
+
 def test_a_small_batch_can_take_the_choice_of_a_large_one(timed):
     launch, calls = timed
 
@@ -153,11 +163,10 @@ def test_a_small_batch_can_take_the_choice_of_a_large_one(timed):
 
 def test_environment_and_deterministic_mode_pin(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert tuning._may_time()
+    assert tuning._may_choose()
     monkeypatch.setenv("XCEPTION_PIN_KERNELS", "1")
-    assert not tuning._may_time()
+    assert not tuning._may_choose()
     monkeypatch.delenv("XCEPTION_PIN_KERNELS")
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-    assert not tuning._may_time()
+    assert not tuning._may_choose()

@@ -46,6 +46,18 @@ def check_activation_equals_autograd(relu, size, dtype, tolerance, device):
         torch.testing.assert_close(ours.cpu().double(), exact, rtol=0, atol=limit)
 
 
+def check_nan_stays_where_torch_keeps_it(device):
+    # A maximum that drops it would let a run that has diverged look sane.
+    z = torch.tensor([float("nan"), -1.0, 1.0, float("inf")]).view(1, 2, 2, 1)
+    scale, shift, grad = torch.ones(2), torch.zeros(2), torch.arange(1.0, 5.0).view(1, 2, 2, 1)
+    with tuning.pinned(PINS):
+        given = [value.to(device) for value in (z, scale, shift, grad)]
+        actual = results(lambda *leaves: activation(*leaves, True), *given)
+    expected = results(oracle(True), z, scale, shift, grad)
+    for ours, exact in zip(actual[:2], expected[:2], strict=True):
+        torch.testing.assert_close(ours.cpu(), exact, rtol=0, atol=0, equal_nan=True)
+
+
 def check_first_configurations_equal_autograd(device):
     z, scale, shift = torch.randn(2, 72, 5, 5), torch.rand(72), torch.randn(72)
     with tuning.pinned():

@@ -120,6 +120,31 @@ def check_half_precision_equals_autograd(dtype, tolerance, device):
     compare((1, 17, 4, 6), dtype, True, True, True, "sum", device, tolerance)
 
 
+@pytest.mark.parametrize("scale", [1.0, float("nan")])
+def check_nan_stays_where_torch_keeps_it(scale, device):
+    # A maximum that drops it would let a run that has diverged look sane.
+    inputs = make_inputs((1, 4, 5, 6), torch.float32, affine=True, residual=False)
+    inputs["z"][0, 0, 2, 2] = float("nan")
+    inputs["scale"][1] = scale  # the padding stays zeros
+    inputs["z"][0, 2, 4, 5] = float("inf")
+    grad = torch.ones(1, 4, 5, 6)
+    tapped = torch.ones(1, 4, 3, 3)
+    with tuning.pinned(PINS):
+        actual = outputs_and_gradients(
+            lambda given: depthwise(**given, tap="strided-relu"),
+            {k: None if v is None else v.to(device) for k, v in inputs.items()},
+            grad.to(device),
+            tapped.to(device),
+        )
+    expected = outputs_and_gradients(
+        lambda given: oracle(given, True, "strided-relu"), inputs, grad, tapped
+    )
+    for name in ("out", "tap", "gradient of z"):
+        torch.testing.assert_close(
+            actual[name].cpu(), expected[name], rtol=0, atol=1e-5, equal_nan=True, msg=name
+        )
+
+
 def check_same_bits_on_every_run(device):
     inputs = make_inputs((2, 8, 4, 5), torch.float16, affine=True, residual=True)
     inputs = {k: v.to(device) for k, v in inputs.items()}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.library import opcheck
+from torch.utils.checkpoint import checkpoint
 
 from xception.kernels import batch_norm, normalizer
 from xception.kernels.sums_launch import MAXIMUM_ROWS, added_up
@@ -90,6 +91,26 @@ def check_normalizer_passes_opcheck(statistics, device):
     sums = [*vectors[:2], fixed[0]] if statistics else [torch.empty(0, device=device)] * 3
     given = (*sums, fixed[1], fixed[2], *vectors[2:], 5, 1e-3, statistics)
     opcheck(normalizer.normalizer, given)
+
+
+def check_a_checkpoint_recomputes_the_vectors_and_moves_nothing_twice(launches, device):
+    # Its second pass hands out what was saved once only.
+    norm = layer(6, True, 0.1).train().to(device)
+    exact, center = copy.deepcopy(norm), norm.running_mean.clone()
+    sums = [torch.rand(6, device=device).requires_grad_() for _ in range(2)]
+    grads = [torch.rand(6, device=device) for _ in range(2)]
+
+    def vectors(total, squares):
+        return batch_norm.scale_and_shift(norm, total, squares, center, 5)
+
+    ours = torch.autograd.grad(checkpoint(vectors, *sums, use_reentrant=False), sums, grads)
+    assert launches.count("normalizer_forward") == 2
+    outputs = batch_norm.scale_and_shift(exact, *sums, center, 5)
+    for left, right in zip(ours, torch.autograd.grad(outputs, sums, grads), strict=True):
+        assert torch.equal(left, right)
+    for left, right in zip(norm.buffers(), exact.buffers(), strict=True):
+        assert torch.equal(left, right)
+    assert norm.num_batches_tracked.item() == 1
 
 
 def check_a_variance_held_at_zero_has_no_gradient(device):

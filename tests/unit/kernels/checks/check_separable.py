@@ -99,6 +99,18 @@ def check_float16_equals_autograd(device):
     compare((2, 20, 3, 5), 21, torch.float16, True, True, "strided", FUSED, device, tolerance=4e-3)
 
 
+def check_nan_stays_where_torch_keeps_it(device):
+    z, filters, matrix = torch.randn(1, 3, 5, 4), torch.randn(3, 1, 3, 3), torch.randn(4, 3, 1, 1)
+    z[0, 0, 2, 2] = float("nan")
+    with torch.no_grad(), tuning.pinned(FUSED):
+        out, *_, tapped = separable(
+            *(value.to(device) for value in (z, filters, matrix)), tap="strided-relu"
+        )
+    exact = F.conv2d(F.conv2d(F.relu(z), filters, padding=1, groups=3), matrix)
+    assert torch.equal(out.isnan().cpu(), exact.isnan())
+    assert torch.equal(tapped.isnan().cpu(), z[:, :, ::2, ::2].isnan())
+
+
 def check_two_kernels_equal_one(device):
     pins = PINS | {"separable": SPLIT}
     compare((1, 20, 3, 5), 21, torch.float32, True, True, "strided", pins, device, tolerance=1e-5)
