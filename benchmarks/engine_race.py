@@ -7,10 +7,15 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from engine_contenders import CONTENDERS, SIZE, build_ours, build_peer
+from engine_contenders import (
+    CONTENDERS,
+    FLOAT32_TOLERANCE,
+    SIZE,
+    TOLERANCES,
+    build_ours,
+    build_peer,
+)
 from instruction_sampler import sample_instructions
-
-FLOAT32, INT8 = 1e-4, 0.2  # largest difference of the logits to timm's, over their largest
 
 
 def take_turns(pipe: Connection, name: str, batch: int, options: argparse.Namespace) -> None:
@@ -78,7 +83,7 @@ def race(batch: int, options: argparse.Namespace) -> tuple[dict[str, list[float]
             pair for a, b in zip(rows, reference, strict=True) for pair in zip(a, b, strict=True)
         )
         difference = max(abs(a - b) for a, b in pairs) / largest
-        if not difference < (INT8 if "int8" in name else FLOAT32):
+        if not difference < TOLERANCES.get(name, FLOAT32_TOLERANCE):
             sys.exit(f"{name} computes something else than timm's network: {difference:.1e}")
         notes[name] = f"{notes[name]} [difference {difference:.1e}]"
     if options.sampler:

@@ -23,7 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from engine_contenders import CONTENDERS, PEERS, SIZE, prepare_weights
+from engine_contenders import BFLOAT16, CONTENDERS, PEERS, SIZE, prepare_weights
 from engine_race import race
 from hold_to_avx2 import restricted_environment
 from instruction_sampler import build_sampler
@@ -32,7 +32,7 @@ from instruction_sampler import build_sampler
 def table(batch: int, seconds: dict[str, list[float]], notes: dict[str, str]) -> list[str]:
     """Markdown lines: one row for each contender."""
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    peers = [name for name in median if name.startswith("timm")]
+    peers = [name for name in (CONTENDERS[0], *PEERS) if name in median]
     fastest = min(peers, key=lambda name: median[name])
     lines = [
         f"## Batch {batch}, {len(seconds[fastest])} rounds",
@@ -53,7 +53,7 @@ def table(batch: int, seconds: dict[str, list[float]], notes: dict[str, str]) ->
             f"| {batch / median[name]:.1f} | {' | '.join(over)} |"
         )
     told = [f"- {name}: {note.strip()}" for name, note in notes.items()]
-    return [*lines, "", f"The fastest peer: {fastest}.", "", *told, ""]
+    return [*lines, "", f"The fastest peer in float32: {fastest}.", "", *told, ""]
 
 
 def read_options() -> argparse.Namespace:
@@ -61,13 +61,17 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="by default all")
     parser.add_argument("--avx2", action="store_true", help="no newer instructions; and --sample")
     parser.add_argument("--sample", action="store_true", help="tell which instructions are run")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--hardware", default="this machine")
     parser.add_argument("--save", type=Path, help="file or folder for the tables")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.contenders is None:  # AVX2 has no products of bfloat16 numbers
+        names = [name for name in CONTENDERS if not (options.avx2 and name in BFLOAT16)]
+        options.contenders = names
+    return options
 
 
 def result_file(place: Path, hardware: str, date: str) -> Path:
