@@ -14,6 +14,7 @@ import argparse
 import csv
 import datetime
 import os
+import resource
 import shlex
 import statistics
 import subprocess
@@ -108,8 +109,8 @@ def step(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def run_loop(recipe: str, name: str, options: argparse.Namespace) -> tuple[list[float], float]:
-    """Trains; returns the images per second of every step, and the seconds of the first."""
+def run_loop(recipe: str, name: str, options: argparse.Namespace) -> tuple[list[float], float, int]:
+    """Trains; the images per second of every step, the seconds of the first, all page faults."""
     channels_last, compiled, kept = SETTINGS[name]
     with tempfile.TemporaryDirectory() as folder:
         words = [
@@ -123,13 +124,14 @@ def run_loop(recipe: str, name: str, options: argparse.Namespace) -> tuple[list[
             *options.overrides,
         ]
         environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
-        began = time.perf_counter()
+        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
         print(f"{recipe}, {name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before.ru_minflt
         with Path(f"{folder}/run/metrics.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["images_per_second"]]
     seconds = float(rows[0]["elapsed_seconds"])
-    return [float(row["images_per_second"]) for row in rows], seconds
+    return [float(row["images_per_second"]) for row in rows], seconds, faults
 
 
 def loop(options: argparse.Namespace) -> list[str]:
@@ -138,17 +140,17 @@ def loop(options: argparse.Namespace) -> list[str]:
         f"`xception train {shlex.join([options.recipe, *options.overrides])}`, {options.steps} "
         f"steps, {options.threads} threads; images/s, median from step {options.skip + 1} on.",
         "",
-        "| setting | images/s | quartiles | first step, s | speed over the first row |",
-        "| --- | --- | --- | --- | --- |",
+        "| setting | images/s | quartiles | first step, s | page faults | over the first row |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     first = 0.0
     for name in options.settings:
-        speeds, seconds = run_loop(options.recipe, name, options)
+        speeds, seconds, faults = run_loop(options.recipe, name, options)
         low, median, high = statistics.quantiles(speeds[options.skip :], n=4)
         first = first or median
         lines.append(
             f"| {name} | {median:.2f} | {low:.2f}–{high:.2f} | {seconds:.1f} "
-            f"| {median / first:.2f} |"
+            f"| {faults:,} | {median / first:.2f} |"
         )
     return lines
 
