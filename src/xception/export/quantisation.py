@@ -94,6 +94,9 @@ def quantise_onnx(model: Any, calibration: Calibration, scale: Scale, bits: int)
         )
         onnx.save(model, plain)
         quant_pre_process(plain, prepared)
+        # A probability in steps of 1/256 says nothing of the small ones: softmax stays float32.
+        nodes = onnx.load(prepared).graph.node
+        softmax = [node.name for node in nodes if node.op_type == "Softmax"]
         tool.quantize_static(
             prepared,
             quantised,
@@ -101,6 +104,7 @@ def quantise_onnx(model: Any, calibration: Calibration, scale: Scale, bits: int)
             quant_format=tool.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=bits == 7,
+            nodes_to_exclude=softmax,
             activation_type=tool.QuantType.QUInt8,
             weight_type=tool.QuantType.QInt8,
         )

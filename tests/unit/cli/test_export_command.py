@@ -155,15 +155,17 @@ def test_other_verbs_say_that_an_exported_file_can_only_be_run(command, exported
 
 def test_export_calibrates_with_a_data_set(command, model, tmp_path):
     path = tmp_path / "eight.onnx"
-    words = ("--precision", "int8", "--calibration", "digits")
+    words = ("--precision", "int8", "--calibration", "digits", "--head", "softmax")
     code, out, _ = command("export", model, path, *words)
     assert code == 0
     assert "opset 18, int8" in " ".join(out.split())
     assert "of the spread of the outputs on 300 images" in " ".join(out.split())
     import onnx
 
-    operations = [node.op_type for node in onnx.load(path).graph.node]
-    assert operations.count("QuantizeLinear") > 10
+    nodes = onnx.load(path).graph.node
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 10
+    (softmax,) = (node for node in nodes if node.op_type == "Softmax")
+    assert list(softmax.output) == ["probabilities"]  # no steps of 1/256: 1e-3 is not 0
 
 
 def test_a_directory_that_cannot_be_written_is_one_sentence(command, model, tmp_path, monkeypatch):
