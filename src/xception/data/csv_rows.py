@@ -8,7 +8,7 @@ only be guessed.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xception.errors import InputError
@@ -54,6 +54,21 @@ def csv_rows(path: Path, known: tuple[str, ...]) -> Iterator[tuple[str, list[str
                 f"{path} is not a text file in UTF-8; save it as UTF-8 (in Excel: "
                 "'CSV UTF-8', in LibreOffice: character set 'Unicode (UTF-8)')"
             ) from None
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    r"""One row as a line to be written, with its end.
+
+    With ``lineterminator="\n"`` the csv module quotes no carriage return, which it then reads as
+    the end of a line; and a name of a file or of a class may hold one.
+
+    Example:
+        >>> csv_line(["a", "b\rc", 0.5])
+        'a,"b\rc",0.5\n'
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _encoding(path: Path) -> str:

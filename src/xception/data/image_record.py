@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from xception.data.csv_rows import csv_line
 from xception.errors import InputError
 from xception.weights.atomic import replacing
 
@@ -130,9 +131,7 @@ def write_record(record: ImageRecord, path: Path) -> None:
         # File names are bytes, not always UTF-8.
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(record.images)
+        file.writelines(csv_line(row) for row in (COLUMNS, *record.images))
 
 
 def read_record(path: Path) -> ImageRecord | None:
@@ -146,15 +145,29 @@ def read_record(path: Path) -> ImageRecord | None:
             rows = csv.reader(file)
             if tuple(next(rows, ())) != COLUMNS:
                 raise ValueError("its heading is another one")
-            return ImageRecord(
-                [
-                    RecordedImage(part, name, class_name, int(size), digest)
-                    for part, name, class_name, size, digest in rows
-                ]
-            )
+            images = [
+                RecordedImage(part, name, class_name, int(size), digest)
+                for part, name, class_name, size, digest in rows
+            ]
+            _require_whole(images)
+            return ImageRecord(images)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path}, the list of the run's images, is damaged ({error}); restore it, or train anew"
         ) from None
+
+
+def _require_whole(images: list[RecordedImage]) -> None:
+    """Raises a ``ValueError`` where a list can't be one that `write_record` wrote."""
+    seen: set[str] = set()
+    trained = {image.class_name for image in images if image.part == "train"}
+    for image in images:
+        if image.part not in get_args(Part):
+            raise ValueError(f"there is no part '{image.part}'")
+        if image.path in seen:
+            raise ValueError(f"{image.path} is there twice")
+        if image.part == "held-out" and image.class_name not in trained:
+            raise ValueError(f"no training image has the class '{image.class_name}'")
+        seen.add(image.path)

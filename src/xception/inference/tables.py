@@ -1,6 +1,5 @@
 """Rows of results into a file: CSV, JSON lines or Parquet, by the file's ending."""
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from xception.data.csv_rows import csv_line
 from xception.errors import InputError, nearest
 from xception.inference.destinations import require_writable
 from xception.weights.atomic import replacing
@@ -68,11 +68,11 @@ def table_file(path: Path, columns: Mapping[str, type]) -> Iterator[RowWriter]:
 class _Csv:
     def __init__(self, file: IO[bytes], columns: Mapping[str, type]) -> None:
         self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._writer = csv.DictWriter(self._text, list(columns), lineterminator="\n")
-        self._writer.writeheader()
+        self._columns = list(columns)
+        self._text.write(csv_line(columns))
 
     def write(self, row: Mapping[str, Value]) -> None:
-        self._writer.writerow({name: _plain(value) for name, value in row.items()})
+        self._text.write(csv_line(_plain(row.get(name)) for name in self._columns))
 
     def __enter__(self) -> "_Csv":
         return self

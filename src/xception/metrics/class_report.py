@@ -1,12 +1,12 @@
 """MAP@k as text, and its classes as a table: the best, the worst, all of them as CSV."""
 
 import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from xception.data.csv_rows import csv_line
 from xception.errors import InputError
 from xception.metrics.map_result import MapResult
 from xception.weights.atomic import replacing
@@ -149,12 +149,9 @@ def write_class_table(
         raise InputError(f"{path} is there already; choose another name or allow to overwrite it")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} for {path.name}; create it first")
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ClassRow._fields)
-    writer.writerows(class_rows(result, class_names))
-    with replacing(path) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    rows = (ClassRow._fields, *class_rows(result, class_names))
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(map(csv_line, rows))
 
 
 def read_class_table(path: str | Path) -> list[ClassRow]:

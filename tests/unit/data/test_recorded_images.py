@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from xception.data.folders import open_folder
-from xception.data.image_record import read_record, record_files, write_record
+from xception.data.image_record import COLUMNS, read_record, record_files, write_record
 from xception.data.recorded_images import (
     exactly_recorded,
     find_recorded,
@@ -38,13 +38,30 @@ def paths(source):
 
 def test_record_is_the_same_after_writing_and_reading(folder, tmp_path):
     (folder / "cat" / 'comma, "quote"\nline.png').write_bytes(b"no image")
+    (folder / "cat" / "carriage\rreturn.png").write_bytes(b"no image either")
+    (folder / "cat" / "no-utf8-\udcff.png").write_bytes(b"nor this")
     record = recorded(folder)
     write_record(record, tmp_path / "images.csv")
     assert read_record(tmp_path / "images.csv") == record
     assert read_record(tmp_path / "absent.csv") is None
-    (tmp_path / "images.csv").write_text("part,path\n")
-    with pytest.raises(InputError, match="damaged"):
-        read_record(tmp_path / "images.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("part,path\n", "its heading is another one"),
+        ("HEADING\ntrain,cat/0.png,cat,12\n", "not enough values"),
+        ("HEADING\ntrain,cat/0.png,cat,many,\n", "invalid literal"),
+        ("HEADING\ntrian,cat/0.png,cat,12,\n", "there is no part 'trian'"),
+        ("HEADING\ntrain,a.png,cat,1,\nheld-out,a.png,cat,1,\n", "a.png is there twice"),
+        ("HEADING\ntrain,a.png,cat,1,\nheld-out,b.png,dog,1,\n", "no training image has .* 'dog'"),
+    ],
+)
+def test_a_list_that_no_run_wrote_is_one_sentence(text, told, tmp_path):
+    path = tmp_path / "images.csv"
+    path.write_text(text.replace("HEADING", ",".join(COLUMNS)))
+    with pytest.raises(InputError, match=f"images.csv, the list .*, is damaged .*{told}"):
+        read_record(path)
 
 
 def test_exactly_recorded_gives_both_parts_in_their_order(folder, save_image):

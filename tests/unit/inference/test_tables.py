@@ -8,7 +8,7 @@ from xception.inference.tables import ROWS_AT_ONCE, require_table, table_file
 
 COLUMNS = {"path": str, "rank": int, "p": float, "error": str}
 ROWS = [
-    {"path": 'a "quoted", name\nwith a line.jpg', "rank": 1, "p": 0.25},
+    {"path": 'a "quoted", name\nwith a line\rand another.jpg', "rank": 1, "p": 0.25},
     {"path": "é.jpg", "error": "the file is truncated"},
 ]
 
