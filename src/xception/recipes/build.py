@@ -42,6 +42,9 @@ def build_data(
         recipe: What to do.
         record: The list of its images, for a run that goes on.
         by_position: Goes on with a run that has no such list.
+
+    Raises:
+        InputError: The data are not what they should be, have a single class, or fill no batch.
     """
     keys = recipe.group("data")
     size = keys.pop("image_size")
@@ -52,6 +55,11 @@ def build_data(
         data.preprocessing = replace(travelling, size=data.preprocessing.size)
     data.record, data.by_position = record, by_position
     data.setup()
+    if data.num_classes < 2 and not data.multi_label:
+        raise InputError(
+            f"the training images have a single class, '{data.class_names[0]}': there is nothing "
+            "to tell apart; put images of another class into a folder beside it"
+        )
     if data.steps_per_epoch == 0:
         raise InputError(
             f"the training set has {count_of(len(data.train_source), 'image')}, fewer than one "

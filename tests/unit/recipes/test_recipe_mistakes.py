@@ -78,6 +78,17 @@ def test_mistake_in_a_file_is_named(text, sentence, tmp_path, capsys, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
+def test_images_of_one_class_are_nothing_to_learn(tmp_path, capsys):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    for number in range(4):
+        (tmp_path / "images" / "cat" / f"{number}.png").touch()
+    images = ("--data.name", "folder", "--data.root", str(tmp_path / "images"))
+    run = tmp_path / "run"
+    assert main(["train", "digits-xception", *images, "--output", str(run)]) == 2
+    assert "a single class, 'cat': there is nothing to tell apart" in capsys.readouterr().err
+    assert not run.exists()
+
+
 def test_another_run_is_not_overwritten(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
