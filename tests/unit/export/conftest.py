@@ -64,6 +64,20 @@ def tiny_xception(stored_model):
 
 
 @pytest.fixture(scope="session")
+def tiny(lively):
+    """The smallest network, in no file."""
+    torch.manual_seed(0)
+    network = create_model(
+        "xception",
+        num_classes=3,
+        width=0.0625,
+        middle_flow_repeats=0,
+        stem_strides=(1, 1),
+    )
+    return lively(network)
+
+
+@pytest.fixture(scope="session")
 def converted(tiny_xception):
     """A network whose conversions are made once, by whichever test needs one first.
 
