@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xception.cli.parsing import new_parser, parse
+from xception.cli.train import default_directory
 from xception.errors import InputError
 
 LAUNCHERS = ("ray", "slurm")
@@ -72,7 +73,7 @@ def launch(
     from xception.recipes.load import load_recipe
 
     found = load_recipe(recipe, overrides)  # mistakes show now, not after hours in a queue
-    directory = Path(output) if output else Path("runs") / found.name
+    directory = Path(output) if output else default_directory(recipe, found.name, resume=resume)
     start = Start(recipe, overrides, directory.absolute(), resume, overwrite)
     return begin(found, start, options)
 

@@ -22,7 +22,9 @@ arguments:
 options:
   -h, --help          this text; after a RECIPE, with all of its keys, defaults and units
   --output DIR        directory of the run (default: runs/<name of the recipe>)
-  --resume            go on with the run in DIR; afresh if it has no checkpoint yet
+  --resume            go on with the run in DIR; afresh if it has no checkpoint yet. The short
+                      form is xception train DIR --resume, for a moved run, too; where its images
+                      lie now is said with --data.root
   --overwrite         replace the run in DIR
   --launcher ray      train on a Ray cluster; further options: --launcher ray --help
   --launcher slurm    write a SLURM script; further options: --launcher slurm --help
@@ -96,6 +98,22 @@ def main(arguments: Sequence[str]) -> int:
     return train(recipe_name, words, directory, resume=resume, overwrite=overwrite)
 
 
+def default_directory(recipe_name: str, name: str, *, resume: bool) -> Path:
+    """Where a run goes without ``--output``; one that is named as RECIPE goes on where it lies.
+
+    Args:
+        recipe_name: As on the command line.
+        name: Of the recipe that it means.
+        resume: Whether a run goes on.
+    """
+    from xception.recipes.load import shipped_recipes
+
+    named = Path(recipe_name)
+    if resume and named.is_dir() and recipe_name not in shipped_recipes():
+        return named
+    return Path("runs") / name
+
+
 def train(
     recipe_name: str,
     overrides: list[str],
@@ -110,7 +128,7 @@ def train(
     Args:
         recipe_name: A shipped recipe's name, a YAML file, or a run directory.
         overrides: Words such as ``["--optimizer.learning_rate", "0.1"]``.
-        directory: The run's directory; by default ``runs/<name of the recipe>``.
+        directory: The run's directory; by default as `default_directory`.
         resume: Go on with the run in it; implied where torchrun has restarted the processes.
         overwrite: Replace the run in it.
         print_table: Whether the table of results is printed at the end.
@@ -126,7 +144,7 @@ def train(
     from xception.training.run_directory import RunDirectory
 
     recipe = load_recipe(recipe_name, overrides)
-    directory = directory or Path("runs") / recipe.name
+    directory = directory or default_directory(recipe_name, recipe.name, resume=resume)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0:
         resume, overwrite = True, False
     was_finished = resume and RunDirectory(directory).is_finished()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError
+from xception.training.run_directory import RunDirectory
 from xception.weights.atomic import replacing
 
 _LOCK = ".manifest.lock"
@@ -92,6 +93,11 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """
     path = manifest_path(directory)
     if not path.is_file():
+        if (run := RunDirectory(directory)).is_run():
+            raise InputError(
+                f"{directory} is a training run, whose report is {run.report}; this verb reports "
+                "on what `xception reproduce` has written"
+            )
         raise InputError(
             f"{directory} holds no reproduction (no manifest.json); make one with `xception "
             f"reproduce --output {directory}`"

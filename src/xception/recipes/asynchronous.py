@@ -11,8 +11,6 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from xception.data.batches import TrainingBatches
-from xception.data.image_record import ImageRecord
 from xception.distributed.asynchronous import AsynchronousRun
 from xception.distributed.gradient_worker import GradientWorker, training_batches
 from xception.distributed.layout import Values
@@ -21,17 +19,15 @@ from xception.distributed.settings import AsynchronousKeys
 from xception.distributed.simulator import Inline, SimulatedCluster, jittered
 from xception.errors import InputError, RunFailedError
 from xception.recipes.announcement import announce
-from xception.recipes.build import build_classifier, build_data, build_model
 from xception.recipes.conclude import conclude
 from xception.recipes.load import Recipe
 from xception.recipes.run_list import keep_list_of_images
+from xception.recipes.worker_build import WorkerBuild, keep_memory
 from xception.signals import received_by
 from xception.training.checkpoints import newest_checkpoint
-from xception.training.classifier import Classifier
 from xception.training.fit import Finished, Run
 from xception.training.full_device import space_needed
 from xception.training.interruption import RunInterrupted, interruptible
-from xception.training.memory import keep_freed_memory
 from xception.training.metrics_file import rows_every
 from xception.training.run_directory import RunDirectory
 
@@ -76,7 +72,6 @@ def train_asynchronously(
     """
     keys = AsynchronousKeys(**recipe.group("asynchronous"))
     _refuse_what_is_not_followed(recipe, launched)
-    keep_memory = _keep_memory(recipe)
     loggers = []
     if recipe.keys["trainer"]["logger"] is not False:
         place = run.directory.path
@@ -87,7 +82,7 @@ def train_asynchronously(
         log_every_steps=recipe.keys["trainer"]["log_every_n_steps"] or rows_every(run.total_steps),
         is_evaluated=evaluation_steps(recipe.group("trainer"), run.data.steps_per_epoch),
         loggers=loggers,
-        keep_memory=keep_memory,
+        keep_memory=keep_memory(recipe),
     )
     execute = _simulated if keys.engine == "simulator" else partial(_on_ray, recipe)
     has_bar = recipe.keys["trainer"]["enable_progress_bar"] is not False
@@ -129,33 +124,6 @@ def _conclude(
     conclude(recipe, finished, run.directory, started)
 
 
-def build_worker(
-    recipe: Recipe, record: ImageRecord | None = None, by_position: bool = False
-) -> tuple[Classifier, TrainingBatches]:
-    """The classifier and the training batches of a recipe: what a worker's process needs.
-
-    Args:
-        recipe: What is trained.
-        record: The list of its images, for a run that goes on.
-        by_position: Goes on with a run that has no such list.
-    """
-    _keep_memory(recipe)
-    data = build_data(recipe, record, by_position=by_position)
-    classifier = build_classifier(recipe, data, build_model(recipe, data))
-    return classifier, training_batches(data)
-
-
-def _keep_memory(recipe: Recipe) -> bool:
-    """Keeps what this process frees, if the recipe says so; says whether it does.
-
-    With a GPU too: what is pulled and pushed is in the process's own memory.
-    """
-    keeps = bool(recipe.keys["training"]["keep_memory"])
-    if keeps:
-        keep_freed_memory()
-    return keeps
-
-
 def _simulated(run: AsynchronousRun, begin: Callable[[], bool], has_bar: bool) -> Values:
     keys = run.keys
     worker = GradientWorker(
@@ -173,10 +141,10 @@ def _on_ray(
 ) -> Values:
     from xception.distributed.ray_cluster import connected
 
-    data = run.run.data
-    build = partial(build_worker, recipe, data.record, data.by_position)
+    build = WorkerBuild(recipe, run.run.directory.checkpoints.absolute())
     with connected(run, build) as cluster:
         resume = begin()
+        build.record, build.by_position = run.run.data.record, run.run.data.by_position
         cluster.start()
         run.begin(cluster, resume=resume)
         bar = shown(run, enabled=has_bar)

@@ -72,11 +72,15 @@ def starting_description(recipe: Recipe) -> ModelDescription | None:
     """What the file of ``model.weights`` says of its model; ``None`` for random weights.
 
     Raises:
-        InputError: ``model.name`` is from-weights, and there is no ``model.weights``.
+        InputError: ``model.name`` is from-weights, and there is no ``model.weights``; or no model
+            can be read there.
     """
     source = recipe.keys["model"]["weights"]
     if source:
-        return read_description(source)
+        try:
+            return read_description(source)
+        except InputError as error:
+            raise InputError(f"model.weights: {error}") from None
     if recipe.keys["model"]["name"] == FROM_WEIGHTS:
         raise InputError(
             "this recipe starts from trained weights: name them, e.g. --model.weights "

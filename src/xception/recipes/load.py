@@ -159,7 +159,7 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
     except (argparse.ArgumentError, ValueError, TypeError) as error:
         raise InputError(_one_sentence(str(error))) from None
     filled = yaml.safe_load(parser.dump(config, skip_none=False))
-    name = path.parent.name if path.name == "recipe.yaml" else path.stem
+    name = path.resolve().parent.name if path.name == "recipe.yaml" else path.stem
     return Recipe(name, filled)
 
 

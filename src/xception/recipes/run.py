@@ -7,6 +7,7 @@ from typing import Any
 from xception.errors import RunFailedError
 from xception.recipes.announcement import announce, is_first_process
 from xception.recipes.build import build_classifier, build_data, build_model
+from xception.recipes.going_on import going_on
 from xception.recipes.load import Recipe
 from xception.recipes.run_list import images_to_go_on_with, keep_list_of_images
 from xception.recipes.schema import trainer_arguments
@@ -50,8 +51,10 @@ def run_recipe(
         print(f"{directory} is finished")
         return run_directory
     started = time.time()
-    data = build_data(recipe, **images_to_go_on_with(run_directory, resume=resume))
-    classifier = build_classifier(recipe, data, build_model(recipe, data))
+    checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
+    begun = going_on(recipe, checkpoint)
+    data = build_data(begun, **images_to_go_on_with(recipe, run_directory, resume=resume))
+    classifier = build_classifier(begun, data, build_model(begun, data))
     run = Run(
         classifier=classifier,
         data=data,
@@ -72,7 +75,6 @@ def run_recipe(
         defaults = recipe.defaults() if resume else None
         run_directory.claim(recipe.keys, resume=resume, overwrite=overwrite, defaults=defaults)
         keep_list_of_images(recipe, data, run_directory)
-    checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
     with interruptible(lambda: prepared.checkpoints.saved_step), space_needed():
         _train(recipe, prepared, checkpoint, started)
     return run_directory

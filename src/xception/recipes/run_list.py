@@ -9,28 +9,37 @@ from xception.data.image_record import ImageRecord, read_record, write_record
 from xception.data.module import ImageData
 from xception.data.recorded_images import require_unchanged
 from xception.data.run_images import folder_of, place_of, record_images
-from xception.errors import count_of
+from xception.errors import InputError, count_of
 from xception.recipes.load import Recipe
 from xception.training.checkpoints import LAST, PREVIOUS
 from xception.training.run_directory import RunDirectory
 
 
-def images_to_go_on_with(directory: RunDirectory, *, resume: bool) -> dict[str, Any]:
+def images_to_go_on_with(
+    recipe: Recipe, directory: RunDirectory, *, resume: bool
+) -> dict[str, Any]:
     """Which images a run goes on with: arguments of `build_data`.
 
     A run that has saved nothing yet begins afresh, with the images that there are now. One of an
     earlier version has no list; its held-out images are drawn as it drew them.
 
     Args:
+        recipe: The run's.
         directory: The run's.
         resume: Whether it is to go on.
 
     Raises:
-        InputError: The list is damaged.
+        InputError: The list is damaged, or the images are where they were no more.
     """
     saved = any((directory.checkpoints / name).exists() for name in (LAST, PREVIOUS))
     if not (resume and saved):
         return {}
+    place = place_of(recipe.keys["data"]["name"], recipe.keys["data"]["root"])
+    if place is not None and not place.exists():
+        raise InputError(
+            f"there is no {place}, where the images of {directory.path} lay; say with --data.root "
+            "where they lie now"
+        )
     record = read_record(directory.images)
     return {"record": record, "by_position": record is None}
 

@@ -99,7 +99,13 @@ class RunDirectory:
             raise InputError(f"{self.path} is a file; name a directory with --output")
         if self.is_run():
             if resume:
-                refuse_contradictions(self.stored_recipe(), recipe, self.path, defaults)
+                stored = self.stored_recipe()
+                remedy = (
+                    f"Leave these keys out, as `xception train {self.path} --resume` does, or "
+                    "start another run with --output"
+                )
+                refuse_contradictions(stored, recipe, self.path, defaults, remedy)
+                self._note_new_place(stored, recipe)
                 return
             if not overwrite:
                 raise InputError(
@@ -114,9 +120,18 @@ class RunDirectory:
                 f"{self.path} is not empty and holds no run; name another directory with --output"
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        self._write_recipe(recipe)
+
+    def _write_recipe(self, recipe: dict[str, Any]) -> None:
         with replacing(self.recipe) as partial:
             text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
             partial.write_text(text, encoding="utf-8")
+
+    def _note_new_place(self, stored: dict[str, Any], recipe: dict[str, Any]) -> None:
+        """Keeps where the data lie now, for the evaluation of the run and its next resumption."""
+        root = recipe.get("data", {}).get("root")
+        if root is not None and root != stored.get("data", {}).get("root"):
+            self._write_recipe({**stored, "data": {**stored.get("data", {}), "root": root}})
 
     def stored_recipe(self) -> dict[str, Any]:
         """The recipe that the run was started with."""
@@ -193,6 +208,7 @@ def refuse_contradictions(
     asked: dict[str, Any],
     path: Path,
     defaults: dict[str, Any] | None = None,
+    remedy: str = "Leave these keys out, or start another run with --output",
 ) -> None:
     """Raises where a resumed run is asked to be another one.
 
@@ -201,6 +217,7 @@ def refuse_contradictions(
         asked: The recipe that it is to go on with.
         path: Where it lies, for the message.
         defaults: Every key's default, for those that the stored recipe is too old to have.
+        remedy: The end of the message.
 
     Raises:
         InputError: Keys that decide the result differ; they are named with both values.
@@ -212,7 +229,4 @@ def refuse_contradictions(
         if old.get(key) != new.get(key) and key not in FREE_KEYS
     ]
     if differing:
-        raise InputError(
-            f"the run in {path} has another recipe: {'; '.join(differing)}. Leave these keys out, "
-            "or start another run with --output"
-        )
+        raise InputError(f"the run in {path} has another recipe: {'; '.join(differing)}. {remedy}")

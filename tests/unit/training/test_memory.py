@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xception.distributed import ray_processes
-from xception.recipes import asynchronous, run
+from xception.recipes import asynchronous, run, worker_build
 from xception.recipes.load import load_recipe
 from xception.training import memory
 
@@ -107,7 +107,7 @@ def test_a_run_on_the_cpu_keeps_its_memory_unless_told_otherwise(monkeypatch, tm
 @pytest.mark.parametrize("kept", [True, False])
 def test_an_asynchronous_run_tells_its_workers_and_servers_the_same(monkeypatch, tmp_path, kept):
     calls = []
-    monkeypatch.setattr(asynchronous, "keep_freed_memory", lambda: calls.append(1) or True)
+    monkeypatch.setattr(worker_build, "keep_freed_memory", lambda: calls.append(1) or True)
     runs = []
 
     def stop(run, begin, has_bar):
@@ -122,7 +122,7 @@ def test_an_asynchronous_run_tells_its_workers_and_servers_the_same(monkeypatch,
         run.run_recipe(recipe, tmp_path / "run")
     assert len(calls) == kept  # of the driver
     assert runs[0].keep_memory is kept  # which the servers are made with
-    asynchronous.build_worker(recipe)
+    worker_build.WorkerBuild(recipe, tmp_path / "run" / "checkpoints")()
     assert len(calls) == 2 * kept
 
 
