@@ -64,7 +64,7 @@ def with_engine(
     from xception.inference.devices import choose_device
 
     if isinstance(loaded.model, Engine):
-        _refuse_engine_options(loaded, options)
+        _refuse_engine_options(loaded, loaded.model.size, options)
         options.device = "cpu"
         return loaded
     if options.engine is not None:
@@ -107,8 +107,8 @@ def with_engine(
     return replace(loaded, model=engine)
 
 
-def _refuse_engine_options(loaded: "LoadedModel", options: "Namespace") -> None:
-    """Raises where an option is for models that are no exported files."""
+def _refuse_engine_options(loaded: "LoadedModel", size: int, options: "Namespace") -> None:
+    """Raises where an option is for models that are no exported files, or not for this one."""
     for name in ("engine", "calibration"):
         if getattr(options, name) is not None:
             raise InputError(
@@ -118,6 +118,11 @@ def _refuse_engine_options(loaded: "LoadedModel", options: "Namespace") -> None:
     if options.device not in ("auto", "cpu"):
         raise InputError(
             f"{loaded.path} is run on the CPU here; leave --device {options.device} away"
+        )
+    if loaded.preprocessing.size != size:
+        raise InputError(
+            f"{loaded.path} takes images of {size} pixels; leave --image-size away, or export the "
+            f"model with --image-size {loaded.preprocessing.size}"
         )
 
 

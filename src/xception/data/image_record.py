@@ -42,10 +42,6 @@ class RecordedImage(NamedTuple):
     bytes: int
     sha256: str
 
-    def is_still(self, size: int, sha256: str) -> bool:
-        """Whether a file of this size and digest is the same one."""
-        return self.bytes == size and (not self.sha256 or self.sha256 == sha256)
-
 
 @dataclass(frozen=True)
 class ImageRecord:

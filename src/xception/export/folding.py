@@ -112,7 +112,6 @@ class _Recorder(TorchFunctionMode):
         self.readers: dict[int, list[int]] = {}
         self.weights: list[int] = []
         self.statistics: list[int] = []
-        self._inside = False
 
     def __torch_function__(
         self,

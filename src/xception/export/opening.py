@@ -82,7 +82,8 @@ def open_exported(path: str | Path, threads: int | None = None) -> LoadedModel:
         probabilities, their logarithms).
 
     Raises:
-        InputError: As `read_exported`, or no thread at all.
+        InputError: As `read_exported`; no thread at all; or the file does something else than its
+            metadata say.
     """
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; give 1 or more")
@@ -92,6 +93,7 @@ def open_exported(path: str | Path, threads: int | None = None) -> LoadedModel:
     known.require_libraries()
     count = threads or torch.get_num_threads()
     run = as_engine_takes_it(_start(known, path, count), described)
+    _require_as_described(run, described, path)
     facts = EngineFacts(known.name, count, record={"path": str(path)})
     engine = Engine(
         run,
@@ -111,6 +113,26 @@ def _start(known: Format, path: Path, threads: int) -> Run:
         raise
     except Exception as error:
         raise InputError(f"{path} can't be loaded{_reason(error)}: export it again") from error
+
+
+def _require_as_described(run: Run, described: ExportedDescription, path: Path) -> None:
+    """Raises where a file takes or gives something else than its metadata say."""
+    size = described.preprocessing.size
+    black = torch.full((1, described.in_channels, size, size), -1.0)
+    expected = (1, described.outputs)
+    try:
+        with torch.inference_mode():
+            shape = tuple(run(black).shape)
+    except Exception as error:  # the runtimes raise whatever they like
+        raise InputError(
+            f"{path} can't be run as its metadata say{_reason(error)}: export it again"
+        ) from error
+    names = described.model.class_names
+    if shape != expected or (names and described.output != "features" and len(names) != shape[1]):
+        raise InputError(
+            f"{path} does not fit its metadata: it gives {shape} for one image, and they tell of "
+            f"{expected} and {len(names or [])} class names: export it again"
+        )
 
 
 def as_engine_takes_it(run: Run, described: ExportedDescription) -> Run:

@@ -113,6 +113,7 @@ def test_evaluate_with_an_exported_file_gives_the_models_figures(command, model,
         (["--device", "cuda"], "is run on the CPU here; leave --device cuda away"),
         (["--threads", 0], "--threads is 0; give 1 or more"),
         (["--weights", "raw"], "holds one set of weights"),
+        (["--image-size", 64], "takes images of 32 pixels; leave --image-size away, or export"),
     ],
 )
 def test_options_of_other_models_are_refused(command, exported, digits, verb, options, told):
@@ -129,6 +130,18 @@ def test_what_is_no_exported_file_is_one_sentence(command, exported, digits, tmp
     model = onnx.load(exported)
     del model.metadata_props[:]
     onnx.save(model, stranger)
+    others = {}
+    for key, value in {
+        "class_names": '["a", "b"]',
+        "preprocessing": '{"size": 64}',
+        "output": '{"name": "probabilities", "shape": ["batch", 9]}',
+        "format_version": "2",
+        "input": "{",
+    }.items():
+        model = onnx.load(exported)
+        next(entry for entry in model.metadata_props if entry.key == key).value = value
+        others[key] = tmp_path / f"{key}.onnx"
+        onnx.save(model, others[key])
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(exported.read_bytes()[:1000])
     alone = tmp_path / "alone.xml"
@@ -138,6 +151,11 @@ def test_what_is_no_exported_file_is_one_sentence(command, exported, digits, tmp
         (damaged, "is no ONNX, opset 18 file, or damaged"),
         (alone, "alone.bin, which belongs to"),
         (tmp_path / "gone.onnx", "there is no file"),
+        (others["class_names"], "they tell of (1, 10) and 2 class names"),
+        (others["preprocessing"], "can't be run as its metadata say"),
+        (others["output"], "it gives (1, 10) for one image, and they tell of (1, 9)"),
+        (others["format_version"], "has format version 2, this program reads up to 1"),
+        (others["input"], "does not say what it is (its metadata lack or spoil"),
     ):
         code, out, err = command("predict", path, digits)
         assert (code, out) == (2, "")
