@@ -8,6 +8,7 @@ Only the chosen verb's module is imported: ``xception --help`` stays instant.
 """
 
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -107,6 +108,8 @@ def _run(words: list[str]) -> int:
         hint = nearest(verb, list(VERBS))
         return _fail(f"there is no verb '{verb}'{hint}; see xception --help", 2)
     warnings.showwarning = _show_warning
+    # It complains where the home directory can't be written, and does without all the same.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     return int(import_module(f"xception.cli.{verb}").main(words[1:]))
 
 
@@ -123,7 +126,7 @@ def _told(error: OSError) -> tuple[str, int]:
     Raises:
         OSError: It is none of those that come from the machine's state.
     """
-    where = f" {error.filename}" if error.filename else ""
+    where = f" {os.fsdecode(error.filename)}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" for{where}" if where else ""
         return f"no space left on the device{place}; free some and go on", 3

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from xception.weights.sources import cache_directory
 
 RECORD = "record.json"
 MOST_ENTRIES = 16  # per weights file: the oldest go first
+_temporary: dict[Path, tempfile.TemporaryDirectory[str]] = {}  # by the folder that they stand for
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -52,28 +54,36 @@ def entry_name(identity: Mapping[str, Any]) -> str:
     return f"{identity['engine']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def cache_folders(weights_file: Path) -> tuple[Path, Path]:
-    """Where conversions of a file may lie: beside it, and in the user's cache."""
+def cache_folders(weights_file: Path) -> tuple[Path, ...]:
+    """Where conversions of a file may lie: beside it, in the user's cache, in this process's."""
     place = str(weights_file.resolve())
-    elsewhere = hashlib.sha256(place.encode()).hexdigest()[:16]
     beside = weights_file.with_name(f"{weights_file.name}.engines")
-    return beside, cache_directory() / "engines" / elsewhere
+    elsewhere = cache_directory() / "engines" / hashlib.sha256(place.encode()).hexdigest()[:16]
+    own = [Path(_temporary[elsewhere].name)] if elsewhere in _temporary else []
+    return beside, elsewhere, *own
 
 
 def writable_folder(weights_file: Path) -> Path:
     """Where a conversion of a file is written: beside it, or in the user's cache if it must be.
 
+    Where neither can be written, in a temporary folder, which goes when this process ends.
+
     Raises:
-        InputError: Neither can be written.
+        InputError: There is no temporary folder either.
     """
-    beside, elsewhere = cache_folders(weights_file)
-    for folder in (beside, elsewhere):
+    folders = cache_folders(weights_file)
+    for folder in folders:
         if _is_writable(folder):
             return folder
-    raise InputError(
-        f"a converted model can be stored neither in {beside} nor in {elsewhere}; "
-        "set XCEPTION_CACHE to a directory that can be written"
-    )
+    beside, elsewhere = folders[:2]
+    nowhere = f"a converted model can be stored neither in {beside} nor in {elsewhere}"
+    remedy = "set XCEPTION_CACHE to a directory that can be written"
+    try:
+        _temporary[elsewhere] = tempfile.TemporaryDirectory(prefix="xception-engines-")
+    except OSError:
+        raise InputError(f"{nowhere}; {remedy}") from None
+    warnings.warn(f"{nowhere}: it is made anew by every command; {remedy}", stacklevel=2)
+    return Path(_temporary[elsewhere].name)
 
 
 def stored_or_built(

@@ -1,6 +1,7 @@
 """The libraries of the extras ``onnx`` and ``openvino``, imported when an engine is used."""
 
 import logging
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +23,8 @@ def require_library(name: str, remedy: str = ", or take another --engine") -> An
     """Imports a library of an extra.
 
     OpenVINO and NNCF report each use to their makers, unless they find that the module which sends
-    the reports is missing; for this process it is. So nothing leaves the machine.
+    the reports is missing; for this process it is. ONNX Runtime does unless a variable says no, and
+    tells on standard error if it can't keep its number for this machine. So nothing leaves it.
 
     Args:
         name: The library.
@@ -31,6 +33,7 @@ def require_library(name: str, remedy: str = ", or take another --engine") -> An
     Raises:
         InputError: It is not installed, or can't be loaded; the message names the extra.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     if _EXTRA[name] == "openvino":
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     # Imported by nncf; where CUDA is installed but no GPU is there, it warns, of no matter here.

@@ -1,5 +1,6 @@
 """What has to be true before an export begins: a place for the file, a model that it can hold."""
 
+import os
 from pathlib import Path
 
 from xception.errors import InputError
@@ -12,7 +13,7 @@ def require_target(path: Path, known: Format, overwrite: bool) -> None:
     """Checks that the files can be written.
 
     Raises:
-        InputError: One is there already, or its directory is not.
+        InputError: One is there already, or its directory is not, or can't be written.
     """
     for suffix in known.suffixes:
         file = path.with_suffix(suffix)
@@ -22,6 +23,8 @@ def require_target(path: Path, known: Format, overwrite: bool) -> None:
             raise InputError(f"{file} exists: take another name, or allow it with --overwrite")
     if not path.parent.is_dir():
         raise InputError(f"there is no directory {path.parent} to write {path.name} into: make it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"the directory {path.parent} is not writable: name a file elsewhere")
 
 
 def require_exportable(loaded: LoadedModel, *, pixels: bool, head: Head) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class RunDirectory:
                 no entry for a key that is newer; it counts as the default.
 
         Raises:
-            InputError: It holds another run, or something that is no run.
+            InputError: It holds another run, or something that is no run, or can't be written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file; name a directory with --output")
@@ -105,6 +106,8 @@ class RunDirectory:
                     "start another run with --output"
                 )
                 refuse_contradictions(stored, recipe, self.path, defaults, remedy)
+                if not self.is_finished():
+                    self._require_writable()
                 self._note_new_place(stored, recipe)
                 return
             if not overwrite:
@@ -112,7 +115,13 @@ class RunDirectory:
                     f"{self.path} holds another run; go on with it (--resume), replace it "
                     "(--overwrite), or name another directory with --output"
                 )
-            shutil.rmtree(self.path)
+            try:
+                shutil.rmtree(self.path)
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} can't be deleted ({error.strerror}); name another directory with "
+                    "--output"
+                ) from None
         elif self.path.exists() and any(
             path.name != ".recipe.yaml.partial" for path in self.path.iterdir()
         ):
@@ -121,6 +130,19 @@ class RunDirectory:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         self._write_recipe(recipe)
+
+    def _require_writable(self) -> None:
+        """Says before the first step, and in one sentence, that a run can't go on here."""
+        try:
+            for place in (self.path, self.checkpoints):
+                if place.exists():
+                    with tempfile.TemporaryFile(dir=place):
+                        pass
+        except OSError as error:
+            raise InputError(
+                f"the run in {self.path} can't go on there ({error.strerror}): copy the directory "
+                "to where it can be written"
+            ) from None
 
     def _write_recipe(self, recipe: dict[str, Any]) -> None:
         with replacing(self.recipe) as partial:

@@ -81,6 +81,7 @@ def test_no_verb_prints_the_usage_and_fails(capsys):
         (InputError("the culprit; the remedy"), 2, "the culprit; the remedy"),
         (RunFailedError("the loss became nan"), 3, "the loss became nan"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(13, "Permission denied", b"run/events"), 2, "can't use run/events: Permission"),
         (OSError(28, "No space left on device", "model.ckpt"), 3, "no space left .*model.ckpt"),
     ],
 )

@@ -176,10 +176,28 @@ def test_stored_or_built_takes_the_users_cache_where_it_can_not_write(weights_fi
     assert build.calls == 1
 
 
-def test_stored_or_built_says_what_to_set_if_it_can_write_nowhere(weights_file):
+def test_stored_or_built_keeps_for_this_process_what_it_can_write_nowhere(weights_file):
+    folders = cache_folders(weights_file)
+    for folder in folders:
+        forbid(folder)
+    build = Builder()
+    with pytest.warns(UserWarning, match=r"neither in .* set XCEPTION_CACHE to a directory"):
+        entry = stored_or_built(weights_file, IDENTITY, build)
+    assert entry == stored_or_built(weights_file, IDENTITY, build)
+    assert build.calls == 1
+    assert (entry / "model.bin").read_text() == "converted"
+    stored_or_built(weights_file, IDENTITY | {"size": 71}, build)  # without another warning
+    cache._temporary.pop(folders[1]).cleanup()
+    assert not entry.exists()
+
+
+def test_stored_or_built_says_what_to_set_if_there_is_no_temporary_folder(
+    weights_file, monkeypatch
+):
     for folder in cache_folders(weights_file):
         forbid(folder)
-    with pytest.raises(InputError, match=r"neither in .* set XCEPTION_CACHE to a directory"):
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(weights_file / "nowhere"))
+    with pytest.raises(InputError, match=r"neither in .*; set XCEPTION_CACHE to a directory"):
         stored_or_built(weights_file, IDENTITY, Builder())
 
 

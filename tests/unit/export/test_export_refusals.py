@@ -8,7 +8,7 @@ import torch
 
 from xception import create_model
 from xception.errors import InputError, RunFailedError
-from xception.export import exported_network
+from xception.export import exported_network, requirements
 from xception.export.agreement import FLOAT16_TOLERANCE
 from xception.export.calibration import make_calibration
 from xception.export.engine import FLOAT32_TOLERANCE
@@ -43,6 +43,14 @@ def test_a_wrong_wish_is_one_sentence_and_writes_nothing(
         export_model(tiny_xception(), tmp_path / name, **options)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_can_not_be_written_is_refused_before_the_work(
+    tiny_xception, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(requirements.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(InputError, match=f"the directory {tmp_path} is not writable: name a file"):
+        export_model(tiny_xception(), tmp_path / "x.pt2")
 
 
 def test_feature_maps_are_no_one_output(tmp_path):

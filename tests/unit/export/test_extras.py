@@ -1,4 +1,5 @@
 import importlib
+import os
 import sys
 
 import pytest
@@ -51,6 +52,16 @@ def test_a_library_that_can_not_be_loaded_gives_the_reason(monkeypatch):
     monkeypatch.setattr(extras, "import_module", import_module)
     with pytest.raises(InputError, match=r"openvino can't be loaded \(libtbb.so.12"):
         extras.require_library("openvino")
+
+
+def test_onnx_runtime_is_told_to_send_no_reports(monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    extras.require_library("onnxruntime")
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")  # somebody's own wish
+    extras.require_library("onnxruntime")
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
 
 
 def test_openvino_can_not_send_reports(monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 
 from xception.errors import InputError
+from xception.training import run_directory
 from xception.training.run_directory import RunDirectory
 
 RECIPE = {"model": {"name": "xception", "width": 0.5}, "data": {"num_workers": 0}, "seed": 1}
@@ -89,3 +90,36 @@ def test_resume_allows_other_loader_processes(tmp_path):
     claim(directory)
     claim(directory, {**RECIPE, "data": {"num_workers": 4}}, resume=True)
     assert directory.stored_recipe() == RECIPE
+
+
+def test_a_run_that_can_not_be_written_is_told_before_it_goes_on(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+    directory.checkpoints.write_text("in the way")  # modes would not stop the superuser
+    with pytest.raises(InputError, match=r"can't go on there \(Not a directory\): copy the dire"):
+        claim(directory, resume=True)
+    directory.write_summary({"top1": 1.0})
+    claim(directory, resume=True)  # of a finished run nothing is written
+
+
+def test_the_new_place_of_the_images_is_noted(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    before = {**RECIPE, "data": {"name": "folder", "root": "here", "num_workers": 0}}
+    claim(directory, before)
+    claim(directory, {**before, "data": {**before["data"], "root": None}}, resume=True)
+    assert directory.stored_recipe() == before
+    moved = {**before, "data": {**before["data"], "root": "there", "num_workers": 4}}
+    claim(directory, moved, resume=True)
+    assert directory.stored_recipe() == {**before, "data": {**before["data"], "root": "there"}}
+
+
+def test_overwriting_what_can_not_be_deleted_names_the_directory(tmp_path, monkeypatch):
+    directory = RunDirectory(tmp_path / "run")
+    claim(directory)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", "report.html")
+
+    monkeypatch.setattr(run_directory.shutil, "rmtree", refuse)
+    with pytest.raises(InputError, match=r"/run can't be deleted \(Permission denied\); name an"):
+        claim(directory, overwrite=True)
