@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xception.kernels.activation import activation
 from xception.kernels.depthwise import depthwise
 from xception.kernels.pointwise import pointwise
 from xception.kernels.pointwise_backward_launch import MOST_INPUTS, MOST_OUTPUTS
@@ -30,6 +31,8 @@ UNITS = [
 ]
 # Height and channels of the max pools.
 POOLS = [(147, 128), (74, 256), (37, 728), (19, 1024)]
+# And where an activation is written: behind the first convolution, and at the end.
+ACTIVATIONS = [(149, 32), (10, 2048)]
 
 
 @dataclass
@@ -113,6 +116,8 @@ def cases(batch: int, device: str, dtype: torch.dtype, scale: float = 1.0) -> It
         yield from _unit_cases(batch, size, inputs, outputs, count, device, dtype)
     for height, channels in POOLS:
         yield from _pool_cases(batch, max(3, int(height * scale)), channels, device, dtype)
+    for height, channels in ACTIVATIONS:
+        yield from _activation_cases(batch, max(3, int(height * scale)), channels, device, dtype)
 
 
 def _unit_cases(
@@ -203,6 +208,24 @@ def _pool_cases(
     # Gradient twice, selected values, shortcut, its gradient; the index has one byte.
     moved = full + (5 + 1 / dtype.itemsize) * quarter
     yield Case("pool backward", size, 1, moved, 0, fused, plain, inputs, True)
+
+
+def _activation_cases(
+    batch: int, height: int, channels: int, device: str, dtype: torch.dtype
+) -> Iterator[Case]:
+    bytes_in = batch * height * height * channels * dtype.itemsize / 1e9
+    z = _images(batch, channels, height, device, dtype)
+    inputs = [z, torch.rand(channels, device=device) + 0.5, torch.randn(channels, device=device)]
+
+    def fused(z: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor]:
+        return (activation(z, scale, shift, True),)
+
+    def plain(z: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor]:
+        return (F.relu(z * _vector(scale, z) + _vector(shift, z)),)
+
+    size = f"{height}x{height}, {channels}"
+    yield Case("activation", size, 1, 2 * bytes_in, 0, fused, plain, inputs, False)
+    yield Case("activation backward", size, 1, 3 * bytes_in, 0, fused, plain, inputs, True)
 
 
 def _values(

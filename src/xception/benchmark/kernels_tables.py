@@ -73,8 +73,9 @@ def _kernels(rows: list[Row]) -> list[str]:
         *lines,
         "",
         f"These kernels as often as a training step runs them: {ours:.1f} ms; floor {floor:.1f} "
-        f"ms; plain eager {_number(plain, 1)} ms. (Depthwise and pointwise as two kernels; stem, "
-        "shortcuts and head are not in it" + (f"; {missing} failed.)" if missing else ".)"),
+        f"ms; plain eager {_number(plain, 1)} ms. (Depthwise and pointwise as two kernels; the "
+        "stem's convolutions, shortcuts and head are not in it"
+        + (f"; {missing} failed.)" if missing else ".)"),
     ]
 
 
@@ -95,7 +96,7 @@ def _networks(rows: list[Row]) -> list[str]:
         )
     best = {
         name: max(
-            (_speed(row) for row in rows if row["name"].startswith(name) and not row["failure"]),
+            (speed for row in rows if row["name"].startswith(name) and (speed := _speed(row)) > 0),
             default=math.nan,
         )
         for name in NAMES

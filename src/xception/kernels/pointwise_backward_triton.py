@@ -51,7 +51,7 @@ def pointwise_backward_input(
         grad = tl.load(grad_ptr + rows + start, mask=mask, other=0.0)
         z = tl.load(z_ptr + rows + start, mask=mask, other=0.0).to(tl.float32)
         joined = grad.to(tl.float32) + constant[None, :] + z * slope[None, :]
-        joined = tl.where(mask, joined, 0.0).to(grad.dtype)
+        joined = joined.to(grad.dtype)  # beyond N zeros, as everything that was loaded is
         tl.store(joined_ptr + rows + start, joined, mask=mask & first_tile[:, None])
         weight_mask = n_in[:, None] & (k < K)[None, :]
         weight_tile = weight_ptr + (start + n)[:, None] * K + k[None, :]

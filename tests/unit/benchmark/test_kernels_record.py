@@ -106,6 +106,7 @@ def test_rows_of_two_runs_are_compared_by_the_anchor_that_both_timed():
     # peers 50 and 40 ms beside one of 60. So fused is 2 anchors, the peers 1.2 and 1.5.
     table = [
         network("ours, plain, eager", [60.0], 60.0),
+        network("ours, fused, compiled default", [60.0], None),  # without an anchor no speed
         network("ours, fused, eager", [60.0], 120.0),
         network("timm legacy_xception, eager", [50.0], 60.0),
         network("timm inception_v3, eager", [40.0], 60.0),

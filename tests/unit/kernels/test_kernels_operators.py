@@ -11,7 +11,7 @@ from xception.kernels.convolution import _convolution, convolution
 from xception.kernels.depthwise import _depthwise, depthwise
 from xception.kernels.pointwise import _pointwise, pointwise
 from xception.kernels.pooling import _pool, pool_and_add
-from xception.kernels.separable import _separable
+from xception.kernels.separable import _separable, separable
 
 
 def images(*size, dtype=torch.float32):
@@ -102,6 +102,40 @@ def test_references_pass_gradcheck():
         )
 
     assert torch.autograd.gradcheck(pool, arguments, fast_mode=True)
+
+
+def cases_of_several_outputs():
+    """A function of its leaves that returns several outputs, and the leaves."""
+    z, scale, shift = images(2, 4, 3, 5), vector(4), vector(4)
+    filters = torch.randn(4, 1, 3, 3, requires_grad=True)
+    matrix = torch.randn(6, 4, 1, 1, requires_grad=True)
+    weight = torch.randn(6, 4, 3, 3, requires_grad=True)
+    center, affine = torch.randn(6), {"scale": scale, "shift": shift}
+    return {
+        "depthwise": (lambda: depthwise(z, filters, **affine, tap="sum"), (z, filters, scale)),
+        "strided": (lambda: depthwise(z, filters, **affine, tap="strided"), (z, filters, scale)),
+        "pointwise": (lambda: pointwise(z, matrix, center=center), (z, matrix)),
+        "separable": (
+            lambda: separable(z, filters, matrix, **affine, center=center, tap="strided"),
+            (z, filters, matrix, shift),
+        ),
+        "convolution": (
+            lambda: convolution(z, weight, stride=2, padding=1, center=center),
+            (z, weight),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["depthwise", "strided", "pointwise", "separable", "convolution"])
+def test_an_output_that_nothing_uses_has_a_gradient_of_zero(name):
+    function, leaves = cases_of_several_outputs()[name]
+    grads = [torch.randn_like(output) for output in function()]
+    for used in range(len(grads)):
+        outputs = function()
+        alone = torch.autograd.grad(outputs[used], leaves, grads[used])
+        zeros = [grad if place == used else grad * 0 for place, grad in enumerate(grads)]
+        expected = torch.autograd.grad(function(), leaves, zeros)
+        torch.testing.assert_close(alone, expected, rtol=0, atol=0)
 
 
 def test_pool_equals_torch_on_tied_values():

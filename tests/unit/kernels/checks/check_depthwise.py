@@ -24,6 +24,8 @@ def make_inputs(size, dtype, affine, residual):
         "shift": torch.randn(channels) * 0.5 if affine else None,
         "residual": torch.randn(size).to(dtype) if residual else None,
     }
+    if not (affine or residual):
+        inputs["z"][0, 0, 0, 0] = 0.0  # has no gradient behind a ReLU
     return inputs
 
 
@@ -143,12 +145,16 @@ def check_nan_stays_where_torch_keeps_it(scale, device):
         torch.testing.assert_close(
             actual[name].cpu(), expected[name], rtol=0, atol=1e-5, equal_nan=True, msg=name
         )
+    # Of the filters it may spread: the kernel multiplies by the padding's zeros, too.
+    ours, torchs = (found["gradient of weight"].cpu().isnan() for found in (actual, expected))
+    assert torchs.any()
+    assert ours[torchs].all()
 
 
-def check_same_bits_on_every_run(device):
-    inputs = make_inputs((2, 8, 4, 5), torch.float16, affine=True, residual=True)
+def check_same_bits_on_every_run(device, last_program_first):
+    inputs = make_inputs((2, 8, 7, 5), torch.float16, affine=True, residual=True)
     inputs = {k: v.to(device) for k, v in inputs.items()}
-    grad = torch.randn(2, 8, 4, 5, device=device)
+    grad = torch.randn(2, 8, 7, 5, device=device)
 
     def run():
         with tuning.pinned(PINS):
@@ -156,13 +162,16 @@ def check_same_bits_on_every_run(device):
                 lambda given: depthwise(**given, tap="sum"), inputs, grad, grad
             )
 
-    first, second = run(), run()
+    first = run()
+    with last_program_first():
+        second = run()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
 def check_default_configurations_run(device):
     inputs = make_inputs((2, 72, 9, 5), torch.float32, affine=True, residual=False)
+    inputs["weight"] = inputs["weight"].transpose(2, 3)  # its numbers do not lie in order
     with tuning.pinned():
         out, _ = depthwise(**{k: None if v is None else v.to(device) for k, v in inputs.items()})
     expected, _ = oracle(inputs, relu=True, tap="none")

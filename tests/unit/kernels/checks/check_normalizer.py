@@ -8,7 +8,7 @@ from torch import nn
 from torch.library import opcheck
 from torch.utils.checkpoint import checkpoint
 
-from xception.kernels import batch_norm, normalizer
+from xception.kernels import batch_norm, normalizer, sums_launch
 from xception.kernels.sums_launch import MAXIMUM_ROWS, added_up
 
 # 129 channels: one more than a program's block
@@ -126,6 +126,16 @@ def check_a_variance_held_at_zero_has_no_gradient(device):
     assert total.grad.item() == 0
 
 
+def check_nan_stays_where_torch_keeps_it(device):
+    norm = layer(2, True, 0.1).train().to(device)
+    squares = torch.tensor([float("nan"), 9.0], device=device)
+    scale, _ = batch_norm.scale_and_shift(
+        norm, torch.zeros(2, device=device), squares, torch.zeros(2, device=device), 4
+    )
+    assert scale.isnan().tolist() == [True, False]
+    assert norm.running_var.isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("rows", "channels", "width"), [(1, 1, 1), (5, 70, 9), (2 * MAXIMUM_ROWS + 9, 3, 1)]
 )
@@ -146,3 +156,12 @@ def check_partial_sums_are_added_up_and_parted(rows, channels, width, extra, dev
             torch.testing.assert_close(vector.cpu().double(), expected[width + i], **limits)
         else:
             assert vector.numel() == 0
+
+
+def check_a_program_adds_up_several_blocks_of_rows(device, monkeypatch):
+    # As of millions of pixels: here two programs with 35 rows each, in blocks of 32.
+    monkeypatch.setattr(sums_launch, "MAXIMUM_ROWS", 2)
+    partial = torch.randn(70, 1, 3)
+    first, *_ = added_up(partial.to(device))
+    # 1e-4: float32 sums of 70 numbers of about one
+    torch.testing.assert_close(first.cpu(), partial.sum((0, 1)), rtol=0, atol=1e-4)

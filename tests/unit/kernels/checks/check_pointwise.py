@@ -144,21 +144,24 @@ def check_default_configuration_in_float16(device):
     torch.testing.assert_close(total.cpu(), z.cpu().float().sum((0, 2, 3)), rtol=1e-4, atol=1e-3)
 
 
-def check_same_bits_on_every_run(device):
+@pytest.mark.parametrize("pins", WAYS.values(), ids=WAYS.keys())
+def check_same_bits_on_every_run(pins, device, last_program_first):
     torch.manual_seed(0)
     x, weight = torch.randn(2, 20, 5, 4).half(), torch.randn(33, 20, 1, 1).half()
     grads = [torch.randn(2, 33, 5, 4).half(), torch.randn(33), torch.randn(33)]
     center = torch.randn(33).to(device)
-    runs = []
-    for _ in range(2):
-        with tuning.pinned(TRITON):
-            runs.append(
-                results(
-                    lambda x, weight: pointwise(x, weight, center=center),
-                    x.to(device),
-                    weight.to(device),
-                    [grad.to(device) for grad in grads],
-                )
+
+    def run():
+        with tuning.pinned(pins):
+            return results(
+                lambda x, weight: pointwise(x, weight, center=center),
+                x.to(device),
+                weight.to(device),
+                [grad.to(device) for grad in grads],
             )
-    for name, value in runs[0].items():
-        assert torch.equal(value, runs[1][name]), name
+
+    first = run()
+    with last_program_first():
+        second = run()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name

@@ -84,7 +84,8 @@ def compare(size, dtype, padding, with_shortcut, device, tolerance):
         )
 
 
-@pytest.mark.parametrize("size", [(1, 1, 1, 1), (2, 20, 7, 6), (3, 17, 2, 1)])
+# 36 output pixels: more than the 24 that a program of the sums has
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 20, 7, 6), (3, 17, 2, 1)])
 @pytest.mark.parametrize("padding", ["same", (1, 1)])
 def check_float32_equals_autograd(size, padding, device):
     padding = same_padding(size) if padding == "same" else padding
@@ -114,11 +115,12 @@ def check_a_tie_goes_to_the_first_and_nan_survives(device):
     assert out.isnan().tolist() == [[True, False], [False, False]]
 
 
-def check_same_bits_on_every_run(device):
+def check_same_bits_on_every_run(device, last_program_first):
     inputs, grad = make_inputs((2, 20, 5, 4), torch.float16, with_shortcut=True)
     inputs, grad = [v.to(device) for v in inputs], grad.to(device)
     with tuning.pinned(PINS):
         first = results(run_kernel((1, 1)), inputs, grad)
-        second = results(run_kernel((1, 1)), inputs, grad)
+        with last_program_first():
+            second = results(run_kernel((1, 1)), inputs, grad)
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
