@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from xception.kernels import reference, tuning
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 from xception.kernels.depthwise_launch import block_of, channels_last_like
 from xception.kernels.dispatch import as_channels_last, as_given, rows_of, runs_kernel
 from xception.kernels.sums_launch import added_up
@@ -85,8 +85,6 @@ _activation.register_autograd(_backward, setup_context=_save)
 @as_given
 def launch_forward(z: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tensor:
     """Runs the forward kernel."""
-    import triton
-
     from xception.kernels.activation_triton import activation_forward
 
     z = as_channels_last(z)
@@ -94,7 +92,7 @@ def launch_forward(z: Tensor, scale: Tensor, shift: Tensor, relu: bool) -> Tenso
     rows, columns = rows_of(z).shape
 
     def launch(config: tuning.Config) -> None:
-        grid = (triton.cdiv(rows, config["BLOCK_M"]), triton.cdiv(columns, config["BLOCK_C"]))
+        grid = (blocks_for(rows, config["BLOCK_M"]), blocks_for(columns, config["BLOCK_C"]))
         start(activation_forward, grid, z, scale, shift, out, rows, C=columns, RELU=relu, **config)
 
     candidates = [
@@ -110,8 +108,6 @@ def launch_backward(
     grad: Tensor, z: Tensor, scale: Tensor, shift: Tensor, relu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Runs the backward kernel: gradients of z, scale and shift."""
-    import triton
-
     from xception.kernels.activation_triton import activation_backward
 
     z, grad = as_channels_last(z), as_channels_last(grad.to(z.dtype))
@@ -119,9 +115,9 @@ def launch_backward(
     rows, columns = rows_of(z).shape
 
     def launch(config: tuning.Config) -> tuple[Tensor, Tensor, Tensor]:
-        programs = triton.cdiv(rows, config["ROWS"])
+        programs = blocks_for(rows, config["ROWS"])
         partial = z.new_empty((programs, 2, columns), dtype=torch.float32)
-        grid = (programs, triton.cdiv(columns, config["BLOCK_C"]))
+        grid = (programs, blocks_for(columns, config["BLOCK_C"]))
         start(
             activation_backward,
             grid,

@@ -1,12 +1,13 @@
 """Launches the depthwise kernels: sizes, grids and the configurations among which to choose."""
 
+import functools
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 from xception.kernels.dispatch import as_channels_last, as_given
 from xception.kernels.sums_launch import added_up
 
@@ -27,8 +28,8 @@ def forward_candidates(z: Tensor) -> list[tuning.Config]:
     Args:
         z: (N, C, H, W).
     """
-    tiles = [(5, 4, 64, 4), (3, 4, 64, 4), (4, 8, 64, 4)]
-    return [config for tile in tiles for config in _configs(z, tile, resident=8, repeats=(1,))]
+    tiles = ((5, 4, 64, 4), (3, 4, 64, 4), (4, 8, 64, 4))
+    return _configs(*_size(z), tiles, 8, (1,))
 
 
 def backward_candidates(z: Tensor) -> list[tuning.Config]:
@@ -37,54 +38,69 @@ def backward_candidates(z: Tensor) -> list[tuning.Config]:
     Args:
         z: (N, C, H, W).
     """
-    tiles = [(4, 4, 64, 4), (3, 4, 64, 4)]
-    return [config for tile in tiles for config in _configs(z, tile, resident=4, repeats=(4, 2, 1))]
+    tiles = ((4, 4, 64, 4), (3, 4, 64, 4))
+    return _configs(*_size(z), tiles, 4, (4, 2, 1))
 
 
+def _size(z: Tensor) -> tuple[int, int, int, int]:
+    """Batch, rounded up to a power of two, channels, height, width."""
+    batch, channels, height, width = z.shape
+    return tuning.power_of_two(batch), channels, height, width
+
+
+@functools.cache  # is asked at every launch
 def _configs(
-    z: Tensor, tile: tuple[int, int, int, int], resident: int, repeats: tuple[int, ...]
+    batch: int,
+    channels: int,
+    height: int,
+    width: int,
+    tiles: tuple[tuple[int, int, int, int], ...],
+    resident: int,
+    repeats: tuple[int, ...],
 ) -> list[tuning.Config]:
-    """Two configurations of a tile: the longest slides that still fill a GPU, and half of them.
+    """Two configurations of each tile: the longest slides that still fill a GPU, and half of them.
 
     A program reads two rows more than it slides down, and writes one row of partial sums: few long
     programs move least. But the last ones leave a GPU idle: there are to be three times as many as
     run at a time.
 
     Args:
-        z: (N, C, H, W).
-        tile: COLUMNS, BLOCK_S, BLOCK_C, num_warps.
+        batch: Images, as in the key: the same configurations for the same key.
+        channels: Of an image.
+        height: Of an image.
+        width: Of an image.
+        tiles: COLUMNS, BLOCK_S, BLOCK_C, num_warps of each.
         resident: Programs that a multiprocessor runs at a time.
         repeats: How many strips a thread may do, the most first.
     """
-    _, channels, height, width = z.shape
-    batch = tuning.power_of_two(len(z))  # as in the key: the same configurations for the same key
-    columns, strips, block, warps = tile
-    columns = min(columns, width)
-    if channels <= 32:  # half of a block's channels would be empty
-        strips, block = 2 * strips, 32
-    count = -(-batch * -(-width // columns) // strips) * -(-channels // block)
-    enough = 3 * resident * MULTIPROCESSORS
-    parts = 1
-    while count * parts < enough and height // parts > 2 * SHORTEST:
-        parts += 1
-    repeat = next((r for r in repeats if count * parts >= enough * r), 1)
-    return [
-        {
-            "COLUMNS": columns,
-            "BLOCK_S": strips,
-            "BLOCK_C": block,
-            "ROWS": rows,
-            "REPEAT": repeat,
-            "num_warps": warps,
-        }
-        for rows in sorted({-(-height // parts), -(-height // (2 * parts))}, reverse=True)
-    ]
+    configs = []
+    for columns, strips, block, warps in tiles:
+        columns = min(columns, width)
+        if channels <= 32:  # half of a block's channels would be empty
+            strips, block = 2 * strips, 32
+        count = -(-batch * -(-width // columns) // strips) * -(-channels // block)
+        enough = 3 * resident * MULTIPROCESSORS
+        parts = 1
+        while count * parts < enough and height // parts > 2 * SHORTEST:
+            parts += 1
+        repeat = next((r for r in repeats if count * parts >= enough * r), 1)
+        configs += [
+            {
+                "COLUMNS": columns,
+                "BLOCK_S": strips,
+                "BLOCK_C": block,
+                "ROWS": rows,
+                "REPEAT": repeat,
+                "num_warps": warps,
+            }
+            for rows in sorted({-(-height // parts), -(-height // (2 * parts))}, reverse=True)
+        ]
+    return configs
 
 
 def _key(z: Tensor, *flags: Any) -> tuple[Any, ...]:
     """What the best configuration depends on; batch sizes are rounded up to powers of two."""
-    batch, channels, height, width = z.shape
-    return (str(z.dtype), tuning.power_of_two(batch), channels, height, width, *flags)
+    return (str(z.dtype), *_size(z), *flags)
 
 
 def block_of(channels: int) -> int:
@@ -126,8 +142,6 @@ def launch_forward(
     tap: str,
 ) -> tuple[Tensor, Tensor]:
     """Runs the forward kernel; arguments and results as in :mod:`xception.kernels.reference`."""
-    import triton
-
     from xception.kernels.depthwise_triton import depthwise_forward
 
     z = as_channels_last(z)
@@ -138,11 +152,11 @@ def launch_forward(
 
     def launch(config: tuning.Config) -> None:
         columns, rows = min(config["COLUMNS"], width), min(config["ROWS"], height)
-        strips = batch * triton.cdiv(width, columns)
-        blocks = triton.cdiv(channels, config["BLOCK_C"])
+        strips = batch * blocks_for(width, columns)
+        blocks = blocks_for(channels, config["BLOCK_C"])
         start(
             depthwise_forward,
-            (triton.cdiv(strips, config["BLOCK_S"]) * blocks, triton.cdiv(height, rows)),
+            (blocks_for(strips, config["BLOCK_S"]) * blocks, blocks_for(height, rows)),
             z,
             z if scale is None else scale,
             z if shift is None else shift,
@@ -184,8 +198,6 @@ def launch_backward(
     tap: str,
 ) -> Gradients:
     """Runs the backward kernel; arguments and results as in :mod:`xception.kernels.reference`."""
-    import triton
-
     from xception.kernels.depthwise_backward_triton import depthwise_backward
 
     z, grad_out = as_channels_last(z), as_channels_last(grad_out.to(z.dtype))
@@ -198,9 +210,9 @@ def launch_backward(
 
     def launch(config: tuning.Config) -> tuple[Tensor, Tensor, Tensor]:
         columns, rows = min(config["COLUMNS"], width), min(config["ROWS"], height)
-        strips = batch * triton.cdiv(width, columns)
-        programs = triton.cdiv(strips, config["BLOCK_S"] * config["REPEAT"])
-        blocks, parts = triton.cdiv(channels, config["BLOCK_C"]), triton.cdiv(height, rows)
+        strips = batch * blocks_for(width, columns)
+        programs = blocks_for(strips, config["BLOCK_S"] * config["REPEAT"])
+        blocks, parts = blocks_for(channels, config["BLOCK_C"]), blocks_for(height, rows)
         count = 9 if scale is None else 11
         partial = z.new_empty((programs * parts, count, channels), dtype=torch.float32)
         start(

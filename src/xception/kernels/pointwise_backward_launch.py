@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 from xception.kernels.depthwise_launch import block_of
 from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
 from xception.kernels.pointwise_launch import LIBRARY, tile
@@ -130,13 +130,11 @@ def _joining_product(
     config: tuning.Config,
 ) -> tuple[Tensor, Tensor]:
     """The input gradient (M, K), and the whole gradient of z (M, N)."""
-    import triton
-
     from xception.kernels.pointwise_backward_triton import pointwise_backward_input
 
     outputs, inputs = matrix.shape
     joined, out = torch.empty_like(grad), grad.new_empty((len(grad), inputs))
-    programs = triton.cdiv(len(grad), config["BLOCK_M"]) * triton.cdiv(inputs, config["BLOCK_K"])
+    programs = blocks_for(len(grad), config["BLOCK_M"]) * blocks_for(inputs, config["BLOCK_K"])
     start(
         pointwise_backward_input,
         (programs,),
@@ -174,9 +172,9 @@ def _both(
 
     outputs, inputs = matrix.shape
     out = torch.empty_like(x)
-    blocks = triton.cdiv(len(grad), config["BLOCK_M"])
-    tiles = triton.cdiv(blocks, PROGRAMS)
-    programs = triton.cdiv(blocks, tiles)
+    blocks = blocks_for(len(grad), config["BLOCK_M"])
+    tiles = blocks_for(blocks, PROGRAMS)
+    programs = blocks_for(blocks, tiles)
     partial = grad.new_empty((programs, 1, outputs * inputs), dtype=torch.float32)
     start(
         pointwise_backward_whole,
@@ -215,15 +213,13 @@ def combine(
         grad_sum: (N,) gradient of the sum over the rows of z - center.
         grad_squares: (N,) gradient of the sum of its square.
     """
-    import triton
-
     from xception.kernels.pointwise_triton import combine_gradients
 
     out = torch.empty_like(grad)
     count, columns = grad.shape
 
     def launch(config: tuning.Config) -> Any:
-        tiles = (triton.cdiv(count, config["BLOCK_M"]), triton.cdiv(columns, config["BLOCK_N"]))
+        tiles = (blocks_for(count, config["BLOCK_M"]), blocks_for(columns, config["BLOCK_N"]))
         start(
             combine_gradients,
             tiles,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 from xception.kernels.depthwise_launch import block_of
 from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
 from xception.kernels.sums_launch import added_up
@@ -41,8 +41,6 @@ def launch_forward(
     x: Tensor, weight: Tensor, center: Tensor, statistics: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Runs the product; arguments and results as in :mod:`xception.kernels.reference`."""
-    import triton
-
     from xception.kernels.pointwise_triton import pointwise_forward
 
     x = as_channels_last(x)
@@ -55,8 +53,8 @@ def launch_forward(
         if config == LIBRARY:
             torch.mm(rows, matrix.t(), out=out)
             return column_sums(out, center) if statistics else no_sums(x)
-        tiles_m = triton.cdiv(len(rows), config["BLOCK_M"])
-        tiles_n = triton.cdiv(outputs, config["BLOCK_N"])
+        tiles_m = blocks_for(len(rows), config["BLOCK_M"])
+        tiles_n = blocks_for(outputs, config["BLOCK_N"])
         partial = x.new_empty((tiles_m if statistics else 0, 2, outputs), dtype=torch.float32)
         start(
             pointwise_forward,
@@ -87,16 +85,14 @@ def column_sums(rows: Tensor, center: Tensor) -> Sums:
         rows: (M, N), contiguous.
         center: (N,) float32.
     """
-    import triton
-
     from xception.kernels.pointwise_triton import column_statistics
 
     count, columns = rows.shape
 
     def launch(config: tuning.Config) -> Sums:
-        programs = triton.cdiv(count, config["ROWS"])
+        programs = blocks_for(count, config["ROWS"])
         partial = rows.new_empty((programs, 2, columns), dtype=torch.float32)
-        grid = (programs, triton.cdiv(columns, config["BLOCK_N"]))
+        grid = (programs, blocks_for(columns, config["BLOCK_N"]))
         start(
             column_statistics,
             grid,

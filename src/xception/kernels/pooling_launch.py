@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xception.kernels import tuning
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 from xception.kernels.dispatch import as_channels_last, as_given
 from xception.kernels.sums_launch import added_up
 
@@ -29,8 +29,6 @@ def launch_forward(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Runs the forward kernel; arguments and results as in :mod:`xception.kernels.reference`."""
-    import triton
-
     from xception.kernels.pooling_triton import pool_forward
 
     z = as_channels_last(z)
@@ -42,7 +40,7 @@ def launch_forward(
     pixels = out.numel() // channels
 
     def launch(config: tuning.Config) -> None:
-        grid = (triton.cdiv(pixels, config["BLOCK_P"]), triton.cdiv(channels, config["BLOCK_C"]))
+        grid = (blocks_for(pixels, config["BLOCK_P"]), blocks_for(channels, config["BLOCK_C"]))
         start(
             pool_forward,
             grid,
@@ -83,8 +81,6 @@ def launch_backward(
     padding: list[int],
 ) -> Gradients:
     """Runs the backward kernels; arguments and results as in the reference."""
-    import triton
-
     from xception.kernels.pooling_triton import pool_backward, pool_sums
 
     grad = as_channels_last(grad.to(selected.dtype))
@@ -96,7 +92,7 @@ def launch_backward(
     quads = batch * -(-(height + padding[0]) // 2) * -(-(width + padding[1]) // 2)
 
     def scatter(config: tuning.Config) -> None:
-        grid = (triton.cdiv(quads, config["BLOCK_P"]), triton.cdiv(channels, config["BLOCK_C"]))
+        grid = (blocks_for(quads, config["BLOCK_P"]), blocks_for(channels, config["BLOCK_C"]))
         start(
             pool_backward,
             grid,
@@ -118,11 +114,11 @@ def launch_backward(
     count = grad.numel() // channels
 
     def reduce(config: tuning.Config) -> tuple[Tensor, Tensor, Tensor]:
-        programs = triton.cdiv(count, config["ROWS"])
+        programs = blocks_for(count, config["ROWS"])
         partial = grad.new_empty((programs, 3, channels), dtype=torch.float32)
         start(
             pool_sums,
-            (programs, triton.cdiv(channels, config["BLOCK_C"])),
+            (programs, blocks_for(channels, config["BLOCK_C"])),
             grad,
             selected,
             selected if shortcut is None else shortcut,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from xception.kernels import depthwise_launch, pointwise_launch, tuning
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 from xception.kernels.depthwise_launch import TAPS, channels_last_like, empty_tap
 from xception.kernels.dispatch import as_channels_last, as_given, images_of, rows_of
 from xception.kernels.sums_launch import added_up
@@ -57,8 +57,6 @@ def launch_forward(
     save: bool,
 ) -> Results:
     """Runs the kernel; arguments and results as in :mod:`xception.kernels.reference`."""
-    import triton
-
     from xception.kernels.separable_triton import separable_forward
 
     z = as_channels_last(z)
@@ -83,7 +81,7 @@ def launch_forward(
         out = z.new_empty((count, outputs))
         spatial = channels_last_like(z) if save else z.new_empty(0)
         tapped = empty_tap(z, tap)
-        programs = triton.cdiv(count, config["BLOCK_M"])
+        programs = blocks_for(count, config["BLOCK_M"])
         partial = z.new_empty((programs if statistics else 0, 2, outputs), dtype=torch.float32)
         start(
             separable_forward,

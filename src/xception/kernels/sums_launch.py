@@ -6,7 +6,7 @@ operator must not share memory.
 
 from torch import Tensor
 
-from xception.kernels.compilation import start
+from xception.kernels.compilation import blocks_for, start
 
 # More rows than this are first added up by as many programs, side by side.
 MAXIMUM_ROWS = 256
@@ -25,23 +25,21 @@ def added_up(partial: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, Ten
         The matrix, or the first sum; then the next two sums, (C,) float32 each. What S does not
         reach is empty.
     """
-    import triton
-
     from xception.kernels.sums_triton import add_and_part, add_rows
 
     rows, sums, channels = partial.shape
     if rows > MAXIMUM_ROWS:
-        each = triton.cdiv(rows, MAXIMUM_ROWS)
-        programs, columns = triton.cdiv(rows, each), sums * channels
+        each = blocks_for(rows, MAXIMUM_ROWS)
+        programs, columns = blocks_for(rows, each), sums * channels
         shorter = partial.new_empty((programs, sums, channels))
-        grid = (programs, triton.cdiv(columns, BLOCKS["BLOCK_C"]))
+        grid = (programs, blocks_for(columns, BLOCKS["BLOCK_C"]))
         start(add_rows, grid, partial, shorter, rows, each, COLUMNS=columns, **BLOCKS)
         partial, rows = shorter, programs
     if matrix is None:
         matrix = partial.new_empty(channels)
     width = matrix.numel() // channels
     second, third = (partial.new_empty(channels if sums > width + i else 0) for i in (0, 1))
-    grid = (sums, triton.cdiv(channels, BLOCKS["BLOCK_C"]))
+    grid = (sums, blocks_for(channels, BLOCKS["BLOCK_C"]))
     start(
         add_and_part, grid, partial, matrix, second, third, rows, C=channels, FIRST=width, **BLOCKS
     )

@@ -36,7 +36,8 @@ STICKY = (
 )
 
 _log = logging.getLogger(__name__)
-_chosen: dict[str, Config] = {}
+_chosen: dict[str, Config] = {}  # by kernel and key as text, as in the file
+_ready: dict[tuple[str, tuple[Any, ...]], Config] = {}  # of them those that have been asked for
 _read_files: set[Path] = set()
 _pins: list[Mapping[str, Config]] = []
 _times = 1  # see as_if_larger
@@ -84,10 +85,13 @@ def choose(
             return pin[kernel]
     if _pins or len(candidates) == 1 or not _may_choose():
         return candidates[0]
+    if ready := _ready.get((kernel, key)):
+        return ready
     name = f"{kernel}{json.dumps(key)}"
     if name not in _chosen:
         _read_cache()
     if _chosen.get(name) in candidates:
+        _ready[kernel, key] = _chosen[name]
         return _chosen[name]
     if torch.cuda.is_current_stream_capturing():  # what was chosen before holds, nothing is timed
         return candidates[0]
@@ -187,6 +191,7 @@ def as_if_larger(times: int) -> Iterator[None]:
 def forget() -> None:
     """Forgets the choices of this process (the file stays)."""
     _chosen.clear()
+    _ready.clear()
     _read_files.clear()
 
 
@@ -215,7 +220,7 @@ def source_digest(pattern: str = "*.py") -> str:
 
 
 def _may_choose() -> bool:
-    if interpreting() or not torch.cuda.is_available():
+    if interpreting() or not (torch.cuda.is_initialized() or torch.cuda.is_available()):
         return False
     if os.environ.get("XCEPTION_PIN_KERNELS", "0") == "1":
         return False
