@@ -1,6 +1,7 @@
 """What a run says before it starts."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,34 @@ def images_in_words(data: ImageData) -> str:
     )
 
 
+_PREPROCESSING = {  # key → field of Preprocessing
+    "evaluation_mode": "mode",
+    "crop_fraction": "crop_fraction",
+    "interpolation": "interpolation",
+    "antialias": "antialias",
+}
+
+
+def keys_that_weights_replace(recipe: Recipe, data: ImageData) -> list[str]:
+    """Keys of the recipe that the preprocessing of ``model.weights`` took the place of, in words.
+
+    Keys that have their default are left out: the weights' preprocessing is meant to replace it.
+
+    Args:
+        recipe: What will be trained.
+        data: Its images.
+    """
+    if not recipe.keys["model"]["weights"]:
+        return []
+    asked, defaults = recipe.keys["data"], recipe.defaults()["data"]
+    taken = {key: getattr(data.preprocessing, field) for key, field in _PREPROCESSING.items()}
+    return [
+        f"data.{key} {asked[key]} (it is {taken[key]})"
+        for key in taken
+        if asked[key] not in (taken[key], defaults[key])
+    ]
+
+
 def announce(
     recipe: Recipe,
     classifier: Classifier,
@@ -74,3 +103,9 @@ def announce(
         f"{images_in_words(data)}\n"
         f"directory: {directory.path}" + (f"; going on from {checkpoint}" if checkpoint else "")
     )
+    if replaced := keys_that_weights_replace(recipe, data):
+        print(
+            "xception: model.weights bring their own preprocessing for the evaluation, which "
+            f"replaces {', '.join(replaced)}; xception convert changes it in a file",
+            file=sys.stderr,
+        )

@@ -3,8 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from xception.data.preprocessing import Preprocessing
 from xception.data.sources import ArraySource
-from xception.recipes.announcement import images_in_words
+from xception.recipes.announcement import images_in_words, keys_that_weights_replace
+from xception.recipes.load import load_recipe
 
 
 def data(*sizes):
@@ -35,3 +37,16 @@ def data(*sizes):
 )
 def test_images_in_words_counts_and_names_gross_imbalance(sizes, words):
     assert images_in_words(data(*sizes)) == words
+
+
+def test_keys_that_weights_replace_are_those_that_someone_set():
+    def found(words, taken):
+        recipe = load_recipe("finetune", words)
+        return keys_that_weights_replace(recipe, SimpleNamespace(preprocessing=taken))
+
+    brought = Preprocessing(crop_fraction=1.0, interpolation="bicubic")
+    words = ["--data.evaluation_mode", "pad", "--data.interpolation", "bicubic"]
+    assert found([*words, "--model.weights", "runs/x"], brought) == [
+        "data.evaluation_mode pad (it is central-crop)"
+    ]
+    assert found(words, brought) == []  # random weights bring nothing
