@@ -2,7 +2,7 @@
 
 import re
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xception.errors import InputError, nearest
@@ -33,18 +33,22 @@ def parse(parser: "ArgumentParser", arguments: Sequence[str]) -> "Namespace":
     try:
         return parser.parse_args(list(arguments))
     except ArgumentError as error:
-        options = [word for action in parser._actions for word in action.option_strings]
+        options = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
         raise InputError(f"{_sentence(str(error), options)}; see {parser.prog} --help") from None
 
 
-def _sentence(message: str, options: list[str]) -> str:
+def _sentence(message: str, options: Mapping[str, str]) -> str:
     r"""The parser's message for people.
 
+    Args:
+        message: The parser's.
+        options: As they are typed, by the keys that the parser knows them by.
+
     Example:
-        >>> _sentence("unrecognized arguments: --topk 1", ["--top-k"])
+        >>> _sentence("unrecognized arguments: --topk 1", {"top_k": "--top-k"})
         "there is no option --topk; did you mean '--top-k'?"
-        >>> _sentence('Parser key "top_k":\n  Expected a int. Got value: x', [])
-        "--top-k: expected int, not 'x'"
+        >>> _sentence('Parser key "kind":\n  Expected a int. Got value: x', {"kind": "--from"})
+        "--from: expected int, not 'x'"
     """
     text = " ".join(message.split())
     unknown = re.match(r"unrecognized arguments: (.*)", text)
@@ -54,21 +58,20 @@ def _sentence(message: str, options: list[str]) -> str:
         if option is None:
             return f"too many arguments: {unknown[1]}"
         name = option.partition("=")[0]
-        return f"there is no option {name}{nearest(name, options)}"
+        return f"there is no option {name}{nearest(name, list(options.values()))}"
     missing = re.match(r"the following arguments are required: (.*)", text)
     if missing:
-        return f"missing: {', '.join(missing[1].upper().split(', '))}"
+        keys = missing[1].split(", ")
+        return f"missing: {', '.join(options.get(key, key.upper()) for key in keys)}"
     wrong = re.match(r'Parser key "(\w+)": (.*?)\.? Got value: (.*)', text)
     if wrong:
         key, wanted, value = wrong.groups()
-        flag = "--" + key.replace("_", "-")
-        name = flag if flag in options or not options else key.upper()
         wanted = re.sub(r".*Expected an? ", "", wanted)
         wanted = re.sub(r"<class '(\w+)'>", r"\1", wanted)
         choices = re.search(r"Literal\[(.*)\]", wanted)
         if choices:
             wanted = f"one of {choices[1]}".replace("'", "")
-        return f"{name}: expected {wanted}, not '{value}'"
+        return f"{options.get(key, key.upper())}: expected {wanted}, not '{value}'"
     several = re.match(
         r'Parser key "(\w+)": Does not validate against any of the Union subtypes Subtypes: '
         r"\[(.*?)\] Errors: .*Given value: (.*)",
@@ -78,5 +81,6 @@ def _sentence(message: str, options: list[str]) -> str:
         key, types, value = several.groups()
         names = [name for name in re.findall(r"<class '(\w+)'>", types) if name != "NoneType"]
         if names:
-            return f"--{key.replace('_', '-')}: expected {' or '.join(names)}, not '{value}'"
+            name = options.get(key, key.upper())
+            return f"{name}: expected {' or '.join(names)}, not '{value}'"
     return re.sub(r'Parser key "(\w+)": ', r"\1: ", text)

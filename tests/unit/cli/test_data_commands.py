@@ -144,6 +144,11 @@ def test_parquet_with_the_images_in_it_is_packed(command, table, tmp_path):
     assert (code, "does not end in .parquet" in err) == (2, True)
 
 
+def test_a_missing_option_is_named_as_it_is_typed(command, table, tmp_path):
+    code, _, err = command("data", "pack", table, tmp_path / "shards")
+    assert (code, err) == (2, "xception: error: missing: --from; see xception data pack --help\n")
+
+
 def test_tar_files_are_packed(command, table, tmp_path):
     with tarfile.open(tmp_path / "samples.tar", "w") as archive:
         for i in range(4):
