@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from xception.cli.main import main
+from xception.data.folders import open_folder
 
 COUNT = 10  # images of each class; a fifth of them is held out
 
@@ -114,8 +115,12 @@ def test_evaluation_says_which_images_were_trained_on(place, capsys):
 
 def test_evaluation_of_a_run_without_a_list_draws_as_it_did_and_says_so(place, capsys):
     (place / "run" / "images.csv").unlink()
-    found, told = evaluate(place, capsys)
+    found, told = evaluate(place, capsys, "--output", str(place / "found.csv"))
     assert found["images"] == 4
+    by = {"validation_fraction": 0.2, "by_position": True}
+    drawn = open_folder(place / "images", "evaluation", **by)
+    lines = (place / "found.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [drawn.describe(i) for i in range(4)]
     assert "has no list of its images: the held-out ones are drawn again" in told
 
 

@@ -79,4 +79,5 @@ def test_preprocessing_of_a_fine_tuned_head_keeps_the_whole_picture():
     assert (tuned.size, tuned.mode, tuned.antialias) == (150, "squash", False)
     published = Preprocessing.from_dict(preprocessing_of(KerasInput((299, 299)), num_classes=1000))
     assert published == Preprocessing()
+    assert preprocessing_of(KerasInput(), num_classes=0) == published.to_dict()  # without a head
     assert preprocessing_of(KerasInput((200, 300)), num_classes=5)["size"] == 299  # no square
