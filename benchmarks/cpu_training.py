@@ -109,8 +109,15 @@ def step(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def run_loop(recipe: str, name: str, options: argparse.Namespace) -> tuple[list[float], float, int]:
-    """Trains; the images per second of every step, the seconds of the first, all page faults."""
+def run_loop(
+    recipe: str, name: str, options: argparse.Namespace
+) -> tuple[list[float], float, int, float]:
+    """Trains.
+
+    Returns:
+        The images per second of every step and the seconds of the first; of the whole process, the
+        page faults and the processor's seconds in the system.
+    """
     channels_last, compiled, kept = SETTINGS[name]
     with tempfile.TemporaryDirectory() as folder:
         words = [
@@ -127,11 +134,12 @@ def run_loop(recipe: str, name: str, options: argparse.Namespace) -> tuple[list[
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
         print(f"{recipe}, {name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-        faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before.ru_minflt
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        faults, system = after.ru_minflt - before.ru_minflt, after.ru_stime - before.ru_stime
         with Path(f"{folder}/run/metrics.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["images_per_second"]]
     seconds = float(rows[0]["elapsed_seconds"])
-    return [float(row["images_per_second"]) for row in rows], seconds, faults
+    return [float(row["images_per_second"]) for row in rows], seconds, faults, system
 
 
 def loop(options: argparse.Namespace) -> list[str]:
@@ -140,17 +148,18 @@ def loop(options: argparse.Namespace) -> list[str]:
         f"`xception train {shlex.join([options.recipe, *options.overrides])}`, {options.steps} "
         f"steps, {options.threads} threads; images/s, median from step {options.skip + 1} on.",
         "",
-        "| setting | images/s | quartiles | first step, s | page faults | over the first row |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| setting | images/s | quartiles | first step, s | page faults | in the system, s "
+        "| over the first row |",
+        "|" + " --- |" * 7,
     ]
     first = 0.0
     for name in options.settings:
-        speeds, seconds, faults = run_loop(options.recipe, name, options)
+        speeds, seconds, faults, system = run_loop(options.recipe, name, options)
         low, median, high = statistics.quantiles(speeds[options.skip :], n=4)
         first = first or median
         lines.append(
             f"| {name} | {median:.2f} | {low:.2f}–{high:.2f} | {seconds:.1f} "
-            f"| {faults:,} | {median / first:.2f} |"
+            f"| {faults:,} | {system:.1f} | {median / first:.2f} |"
         )
     return lines
 
