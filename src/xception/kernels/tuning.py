@@ -159,7 +159,9 @@ def fastest(
 
 
 def power_of_two(count: int) -> int:
-    """The count rounded up to a power of two: neighbours share a configuration.
+    """A number of images or pixels rounded up to a power of two: neighbours share a configuration.
+
+    It is part of the key, and larger than it is in :func:`as_if_larger`: no size of anything else.
 
     Example:
         >>> power_of_two(5), power_of_two(8)

@@ -5,7 +5,15 @@ import json
 import pytest
 import torch
 
-from xception.kernels import compilation, tuning
+from xception.kernels import (
+    compilation,
+    depthwise_launch,
+    pointwise_backward_launch,
+    pointwise_launch,
+    pooling_launch,
+    separable_launch,
+    tuning,
+)
 
 CONFIGS = [{"B": 1}, {"B": 2}, {"B": 3}]
 
@@ -159,6 +167,26 @@ def test_a_small_batch_can_take_the_choice_of_a_large_one(timed):
     assert calls == [1, 2, 3]  # not timed again
     run(16)
     assert calls == [1, 2, 3] * 2
+
+
+def test_sizes_of_channels_are_not_taken_for_larger_ones():
+    # A tile of 2048 columns instead of 128 compiles for minutes.
+    z = torch.empty(16, 64, 19, 19, device="meta")
+    for candidates in (
+        lambda: separable_launch.candidates(torch.bfloat16, 128),
+        lambda: pointwise_launch.product_candidates(torch.bfloat16),
+        lambda: pointwise_backward_launch.backward_candidates(torch.bfloat16, 64, 128),
+        pooling_launch.pixel_candidates,
+        pooling_launch.row_candidates,
+    ):
+        expected = candidates()
+        with tuning.as_if_larger(16):
+            assert candidates() == expected
+    with tuning.as_if_larger(16):  # but those of a depthwise kernel are those of more images
+        larger = depthwise_launch.forward_candidates(z)
+    assert larger == depthwise_launch.forward_candidates(
+        torch.empty(256, 64, 19, 19, device="meta")
+    )
 
 
 def test_environment_and_deterministic_mode_pin(monkeypatch):
