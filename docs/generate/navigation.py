@@ -12,6 +12,7 @@ ORDER: list[tuple[str, list[str]]] = [
     (
         "Guides",
         [
+            "pytorch.md",
             "multi-label.md",
             "weights.md",
             "metrics.md",

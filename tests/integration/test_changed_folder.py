@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from safetensors.torch import load_file
 
 from xception.cli.main import main
 from xception.data.folders import open_folder
+from xception.data.image_record import read_record
+from xception.paper import trials
+from xception.paper.search import KEYS, Asked
+from xception.recipes import run
+from xception.recipes.load import load_recipe
+from xception.recipes.run import run_recipe
 
 COUNT = 10  # images of each class; a fifth of them is held out
 
@@ -232,3 +239,41 @@ def test_a_fine_tuned_runs_report_begins_with_a_sentence(place, capsys):
     assert f"xception fine-tuned from {weights} on the images in {place / 'images'}, eval" in page
     rows = (place / "tuned" / "metrics.csv").read_text().splitlines()
     assert sum(row.split(",")[4] != "" for row in rows[1:]) == 4  # a training row for every step
+
+
+def test_a_run_that_is_compared_with_another_has_its_images_on_a_changed_folder(place, capsys):
+    for seed in range(7):
+        save_noise(place / "images" / "cat" / f"-{seed}.png", 100 + seed)
+    recipe = load_recipe(str(place / "run"), ["--data.root", str(place / "images")])
+    record = read_record(place / "run" / "images.csv")
+    run_recipe(recipe, place / "again", record=record)
+    first, second = (load_file(place / n / "model.safetensors") for n in ("run", "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+    assert (place / "again" / "images.csv").read_text() == (place / "run/images.csv").read_text()
+    assert "7 images came into" in capsys.readouterr().err
+
+
+def test_every_trial_of_a_search_has_the_images_of_the_first(place, monkeypatch):
+    search = place / "search"
+    (search / "trials" / "digits-xception").mkdir(parents=True)
+    shutil.copytree(place / "run", search / "trials" / "digits-xception" / "trial-000")
+    told = []
+    monkeypatch.setattr(run, "run_recipe", lambda *_, record, **__: told.append(record))
+    monkeypatch.setattr(trials, "_figure", lambda path: 0.5)
+    monkeypatch.setattr(trials, "read_trial", lambda *_: None)
+    network = trials.open_network("digits-xception", [])
+    study = SimpleNamespace(finish=lambda *_: None)
+    trials.run_trial(search, network, study, Asked(1, dict.fromkeys(KEYS, 1.0)))
+    assert told == [read_record(place / "run" / "images.csv")]
+    assert told[0] is not None
+
+
+def test_bytes_that_lie_in_two_classes_are_told_when_a_run_begins(place, capsys):
+    held_out = rows(place, "train")[-1]
+    shutil.copy(place / "images" / rows(place, "train")[0], place / "images" / held_out)
+    shutil.rmtree(place / "run")
+    assert main(words(place, "--trainer.max_steps", "1")) == 0
+    assert (
+        f"1 image lies in another class, too, with the same bytes ({held_out} is "
+        in capsys.readouterr().err
+    )

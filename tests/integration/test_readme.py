@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from xception.cli.main import main
 
 README = Path(__file__).parents[2] / "README.md"
 NEEDS_MORE = {
@@ -99,6 +102,26 @@ def test_readme_python_runs_and_says_what_its_comments_say(place, monkeypatch):
     exec(code, names)
     assert names["logits"].shape == (2, 10)
     assert not names["model"].training
+
+
+def test_the_lines_of_docs_pytorch_run_one_after_the_other(place, monkeypatch, capsys):
+    page = README.parent / "docs" / "pytorch.md"
+    monkeypatch.chdir(place)
+    torch.manual_seed(0)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(code, names)
+    assert len(names["frozen"]) > 50
+    trainable = sum(p.numel() for group in names["groups"] for p in group["params"])
+    assert trainable == 3 * names["vectors"].shape[1] + 3  # the head's weight and bias
+    assert names["maps"].shape[:2] == names["vectors"].shape
+    capsys.readouterr()
+    # The file that the page ends with is one for the command line.
+    assert main(["predict", "mine.safetensors", "my-images", "--top-k", "1"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert len(rows) == len(names["images"])
+    right = sum(path.split("/")[-2] == name for path, name, *_ in rows)
+    assert right >= 0.6 * len(rows)  # learnt: one in three would be chance
 
 
 def test_the_lines_of_docs_export_say_what_predict_says(place, monkeypatch, capsys):

@@ -60,7 +60,7 @@ def decode_image(encoded: bytes) -> Tensor:
             _refuse_bomb(image.width, image.height)
             if image.format in ("JPEG", "MPO"):
                 return _jpeg_decoder()(encoded)
-            return _from_pil(image)
+            return from_pil(image)
         except UnreadableImageError:
             raise
         except Image.DecompressionBombError as error:
@@ -144,7 +144,7 @@ def _jpeg_decoder() -> Callable[[bytes], Tensor]:
             apply_exif_orientation=True,
         )
     except (ImportError, OSError, RuntimeError):
-        return lambda encoded: _from_pil(Image.open(io.BytesIO(encoded)))
+        return lambda encoded: from_pil(Image.open(io.BytesIO(encoded)))
 
 
 def _one_pixel_jpeg() -> bytes:
@@ -156,7 +156,7 @@ def _one_pixel_jpeg() -> bytes:
 _PROBE = _one_pixel_jpeg()
 
 
-def _from_pil(image: Image.Image) -> Tensor:
+def from_pil(image: Image.Image) -> Tensor:
     """The RGB pixels of a PIL image, upright, on white: (3, H, W) uint8."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit grey; "I" is how older PILs open it

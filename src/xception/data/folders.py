@@ -6,6 +6,7 @@ is called like an image but is none counts, and is reported when it is read.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -80,6 +81,9 @@ def _open_folder(
         return scan_classes(held_out[0], _known_classes(held_out[0], classes), classes)
     if held_out and split == "evaluation" and not _has_classes_beside(root):
         return scan_classes(held_out[0], class_folders(held_out[0]))
+    if not train.is_dir():
+        for part in held_out:
+            _refuse_part_as_class(root, part)
     folder = train if train.is_dir() else root
     source = scan_classes(folder, class_folders(folder))
     if fraction is None:
@@ -91,6 +95,27 @@ def _open_folder(
     if split == "train":
         chosen = np.setdiff1d(np.arange(len(source)), chosen)
     return Subset(source, chosen)
+
+
+def _refuse_part_as_class(root: Path, part: Path) -> None:
+    """What a folder called val/ beside class folders is, where there is no train/.
+
+    Raises:
+        InputError: It holds some of the same classes: it is no class, but a held-out part.
+    """
+    classes = set(_visible_folders(root)) - set(EVALUATION_FOLDERS)
+    shared = sorted(classes & set(_visible_folders(part)))
+    if shared:
+        raise InputError(
+            f"{part} holds a folder {shared[0]} as {root} does, so it seems to be the held-out "
+            f"part, and there is no train/ beside it: move the class folders into {root / 'train'}"
+        )
+    if classes:
+        warnings.warn(
+            f"{part} counts as a class called {part.name}: there is no train/ beside it. If it is "
+            f"a held-out part, move the other folders into {root / 'train'}",
+            stacklevel=2,
+        )
 
 
 def require_folder(root: Path) -> None:

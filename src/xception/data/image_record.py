@@ -75,6 +75,17 @@ class ImageRecord:
             if image.sha256 in trained
         ]
 
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Images with the bytes of an earlier one of another class: the paths of both."""
+        first: dict[str, RecordedImage] = {}
+        found = []
+        for image in self.images:
+            if image.sha256:
+                known = first.setdefault(image.sha256, image)
+                if known.class_name != image.class_name:
+                    found.append((image.path, known.path))
+        return found
+
 
 def record_files(
     root: Path, files: Sequence[tuple[Part, str, str]], most_bytes: int = MOST_BYTES

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pixels
 
+from xception.data.decoding import from_pil
 from xception.data.evaluation_mode import EvaluationMode
 from xception.data.resizing import INTERPOLATION, resize
 from xception.errors import InputError, nearest
@@ -138,6 +139,18 @@ class Preprocessing:
         mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=images.device).view(3, 1, 1) * 255
         return values.sub_(mean).div_(std)
+
+    def transform(self, picture: Any) -> Tensor:
+        """Turns one picture into the network's input: the ``transform`` of a torchvision data set.
+
+        Args:
+            picture: A PIL image of any mode, or (3, H, W) uint8.
+
+        Returns:
+            (3, size, size) float32; in [-1, 1] with the default mean and std.
+        """
+        image = picture if isinstance(picture, Tensor) else from_pil(picture)
+        return self.normalize(self(image)[None])[0]
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON primitives, for the metadata of a weights file."""

@@ -20,6 +20,20 @@ _MODELS = {
     "xception_continuum": ("xception.models.continuum", "xception_continuum"),
 }
 
+_LOADED = (
+    "the weights are random here: xception.load_model(source, num_classes=…) loads trained ones"
+)
+_ELSEWHERE = {  # names of timm and torchvision
+    "pretrained": _LOADED,
+    "weights": _LOADED,
+    "checkpoint_path": _LOADED,
+    "in_chans": "it is called in_channels",
+    "drop_rate": "it is called dropout",
+    "drop_path_rate": "it is called drop_path",
+    "global_pool": "num_classes=0 gives the pooled features, forward_features the maps",
+    "out_indices": "features_only=True gives all five maps",
+}
+
 
 def list_models() -> list[str]:
     """Returns the names that ``create_model`` knows, sorted.
@@ -70,8 +84,9 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     known = list(inspect.signature(build).parameters)
     for argument in arguments:
         if argument not in known:
+            meant = _ELSEWHERE.get(argument)
+            hint = f"; {meant}" if meant else nearest(argument, known)
             raise InputError(
-                f"the model '{name}' has no argument '{argument}'{nearest(argument, known)} "
-                f"(it has {', '.join(known)})"
+                f"the model '{name}' has no argument '{argument}'{hint} (it has {', '.join(known)})"
             )
     return build(**arguments)

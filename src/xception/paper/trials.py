@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from xception.data.image_record import read_record
 from xception.errors import InputError, RunFailedError
 from xception.paper.search import KEYS, Asked, Study
 from xception.recipes.load import Recipe, load_recipe
@@ -127,8 +128,10 @@ def run_trial(output: Path, network: Network, study: Study, trial: Asked) -> Tri
     from xception.recipes.run import run_recipe
 
     path = trial_path(output, network.name, trial.number)
+    # The first trial's: those of a folder that changes during the search could not be compared.
+    record = read_record(RunDirectory(trial_path(output, network.name, 0)).images)
     try:
-        run_recipe(network.trial_recipe(trial.factors), path, resume=True)
+        run_recipe(network.trial_recipe(trial.factors), path, resume=True, record=record)
         figure = _figure(path)
         if figure is None or not math.isfinite(figure):
             raise RunFailedError("the loss led to no defined figure on the validation images")

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from xception.data.image_record import ImageRecord
 from xception.errors import RunFailedError
 from xception.recipes.announcement import announce, is_first_process
 from xception.recipes.build import build_classifier, build_data, build_model
@@ -27,6 +28,7 @@ def run_recipe(
     resume: bool = False,
     overwrite: bool = False,
     trainer: dict[str, Any] | None = None,
+    record: ImageRecord | None = None,
 ) -> RunDirectory:
     """Trains, evaluates on the averaged weights, and describes the result.
 
@@ -36,6 +38,7 @@ def run_recipe(
         resume: Go on with the run in it; afresh if it has no checkpoint, nothing if it is finished.
         overwrite: Replace the run in it.
         trainer: Arguments of Lightning's Trainer that a launcher gives, before the recipe's own.
+        record: The images of another run, for one that begins and is to be compared with it.
 
     Returns:
         The run's directory.
@@ -53,7 +56,8 @@ def run_recipe(
     started = time.time()
     checkpoint = newest_checkpoint(run_directory.checkpoints) if resume else None
     begun = going_on(recipe, checkpoint)
-    data = build_data(begun, **images_to_go_on_with(recipe, run_directory, resume=resume))
+    images = images_to_go_on_with(recipe, run_directory, resume=resume) or {"record": record}
+    data = build_data(begun, **images)
     classifier = build_classifier(begun, data, build_model(begun, data))
     run = Run(
         classifier=classifier,

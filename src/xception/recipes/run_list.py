@@ -47,8 +47,8 @@ def images_to_go_on_with(
 def keep_list_of_images(recipe: Recipe, data: ImageData, directory: RunDirectory) -> None:
     """Writes the list of a run that begins; of one that goes on, compares it with the files.
 
-    Warnings go to standard error: images that are held out and known from training, and images
-    that came later.
+    Warnings go to standard error: images that are held out and known from training, those that lie
+    in two classes, and images that came later.
 
     Args:
         recipe: What is trained.
@@ -64,6 +64,8 @@ def keep_list_of_images(recipe: Recipe, data: ImageData, directory: RunDirectory
     if data.record is not None:
         require_unchanged(data.record, folder_of(place))
         _tell_later_images(data.record, place)
+        if not directory.images.exists():  # those of another run
+            write_record(data.record, directory.images)
         return
     tuning = data.tuning_fraction is not None
     data.record = record_images(place, data.train_source, data.evaluation_source, tuning=tuning)
@@ -73,6 +75,7 @@ def keep_list_of_images(recipe: Recipe, data: ImageData, directory: RunDirectory
     if data.record.of("train"):
         _tell_loose_images(place)
     _tell_twins(data.record.twins(), "with the same bytes as a training image")
+    _tell_contradictions(data.record.contradictions())
     weights = recipe.keys["model"]["weights"]
     before = run_list_of(weights) if weights else None
     if before is not None:
@@ -98,6 +101,18 @@ def _tell_twins(twins: list[tuple[str, str]], what: str) -> None:
         print(
             f"xception: {count_of(len(twins), 'held-out image')} {what} ({pair}"
             f"{', …' if len(twins) > 1 else ''}): the accuracy will be too good",
+            file=sys.stderr,
+        )
+
+
+def _tell_contradictions(pairs: list[tuple[str, str]]) -> None:
+    if pairs:
+        one, other = pairs[0]
+        several = len(pairs) > 1
+        print(
+            f"xception: {count_of(len(pairs), 'image')} {'lie' if several else 'lies'} in another "
+            f"class, too, with the same bytes ({one} is {other}{', …' if several else ''}): one of "
+            "the two labels is wrong",
             file=sys.stderr,
         )
 

@@ -5,7 +5,8 @@ numerics profile, preprocessing and provenance: prediction, evaluation and fine-
 from there, so that they can't drift.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from xception.weights.containers import METADATA_KEY, without_prefixes
 from xception.weights.description import ModelDescription, StoredModel
 from xception.weights.matching import assign
 from xception.weights.reading import Averaging, read_description, read_stored
+from xception.weights.transfer import changed_model
 
 if TYPE_CHECKING:
     from xception.data.preprocessing import Preprocessing
@@ -54,7 +56,8 @@ def save_model(
     """Writes a model into a ``.safetensors`` file, whole or not at all.
 
     Args:
-        model: A model of `create_model`.
+        model: A model of `create_model`; also compiled, or in a wrapper that has it as ``module``
+            (DistributedDataParallel, `torch.optim.swa_utils.AveragedModel`).
         path: The file; its directory exists. A file that is there is replaced.
         class_names: One for each logit.
         preprocessing: How images become the model's input.
@@ -67,6 +70,10 @@ def save_model(
     from safetensors.torch import save_file
 
     path = Path(path)
+    if not hasattr(model, "architecture") and isinstance(
+        inside := getattr(model, "module", None), nn.Module
+    ):
+        model = inside
     description = describe(model, class_names, preprocessing, provenance)
     if not path.parent.is_dir():
         raise InputError(f"there is no directory {path.parent} to write {path.name} into: make it")
@@ -110,8 +117,15 @@ def describe(
     )
 
 
-def build(stored: StoredModel) -> LoadedModel:
+def build(
+    stored: StoredModel, num_classes: int | None = None, changes: Mapping[str, Any] | None = None
+) -> LoadedModel:
     """Builds what a description says and puts the tensors into it.
+
+    Args:
+        stored: Description and tensors.
+        num_classes: As for `open_model`.
+        changes: As for `open_model`.
 
     Raises:
         InputError: The tensors do not fit the description; all differences are listed.
@@ -119,9 +133,17 @@ def build(stored: StoredModel) -> LoadedModel:
     from xception.data.preprocessing import Preprocessing
 
     described = stored.description
-    with torch.random.fork_rng(devices=[]):  # the random weights are overwritten at once
-        model = create_model(described.architecture, **described.arguments)
-    assign(model, stored.tensors, str(stored.path))
+    if num_classes is None and not changes:
+        with torch.random.fork_rng(devices=[]):  # the random weights are overwritten at once
+            model = create_model(described.architecture, **described.arguments)
+        assign(model, stored.tensors, str(stored.path))
+    else:
+        model = changed_model(stored, num_classes, changes or {})
+        described = replace(
+            described,
+            arguments=dict(model.arguments),  # type: ignore[arg-type]
+            class_names=described.class_names if num_classes is None else None,
+        )
     told = described.preprocessing
     return LoadedModel(
         model=model.eval(),
@@ -133,7 +155,12 @@ def build(stored: StoredModel) -> LoadedModel:
 
 
 def open_model(
-    source: str | Path, *, weights: Averaging = "polyak", kind: str | None = None
+    source: str | Path,
+    *,
+    weights: Averaging = "polyak",
+    kind: str | None = None,
+    num_classes: int | None = None,
+    **changes: Any,
 ) -> LoadedModel:
     """Builds the model that ``source`` describes, with its classes and preprocessing.
 
@@ -142,27 +169,34 @@ def open_model(
         weights: The Polyak-averaged weights, or the raw ones of the last step (checkpoints and run
             directories only). A checkpoint without averaged weights gives its raw ones.
         kind: What a file of another project is to be taken for; recognised by default.
+        num_classes: Logits of a fresh, random head in the place of the file's; 0 leaves it out, so
+            that the pooled features come out. None keeps the file's.
+        **changes: Other arguments of the network than the file says that its tensors still fit:
+            ``dropout``, ``drop_path``, ``features_only``, ``output_stride``, ``stem_strides``,
+            ``in_channels`` (the first kernel is adapted), ``fused``.
 
     Returns:
-        The model in eval mode and what its file says.
+        The model in eval mode and what its file says; with a fresh head, no class names.
 
     Raises:
         InputError: There is nothing there, it is truncated, holds Python objects, or its tensors
             do not fit what it describes.
     """
-    return build(read_stored(source, weights=weights, kind=kind))
+    return build(read_stored(source, weights=weights, kind=kind), num_classes, changes)
 
 
-def load_model(source: str | Path) -> nn.Module:
+def load_model(source: str | Path, *, num_classes: int | None = None, **changes: Any) -> nn.Module:
     """Builds the model that ``source`` describes and returns it in eval mode.
 
     Args:
         source: A run directory, a checkpoint, a weights file, an address or a name.
+        num_classes: As for `open_model`: a fresh head.
+        **changes: As for `open_model`: other arguments of the network.
 
     Raises:
         InputError: As `open_model`.
     """
-    return open_model(source).model
+    return open_model(source, num_classes=num_classes, **changes).model
 
 
 __all__ = [

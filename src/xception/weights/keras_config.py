@@ -4,6 +4,8 @@
 """
 
 import json
+import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +48,7 @@ def input_of(config: str | bytes | None) -> KerasInput:
     return KerasInput(_size(layers), mean, std)
 
 
-def preprocessing_of(told: KerasInput, num_classes: int) -> dict[str, Any]:
+def preprocessing_of(told: KerasInput, num_classes: int, origin: str) -> dict[str, Any]:
     """The preprocessing of a Keras file: `Preprocessing.to_dict()`.
 
     ImageNet's, with its crop, for the published head or none; that of Keras' image folders for
@@ -55,11 +57,20 @@ def preprocessing_of(told: KerasInput, num_classes: int) -> dict[str, Any]:
     Args:
         told: What the file says of its input.
         num_classes: Of its head; 0 without one.
+        origin: The file's name, for the warning that its images are no squares.
     """
     published = num_classes in (0, _IMAGENET_CLASSES)
     found = dict(KERAS_IMAGENET if published else KERAS_FINETUNED)
-    if told.size is not None and told.size[0] == told.size[1]:
-        found["size"] = told.size[0]
+    if told.size is not None:
+        height, width = told.size
+        found["size"] = round(math.sqrt(height * width))
+        if height != width:
+            warnings.warn(
+                f"{origin} was made for images of {height}x{width} pixels, and here they are "
+                f"squares: {found['size']}x{found['size']}, of as many pixels, is taken; another "
+                "size can be given with --image-size",
+                stacklevel=2,
+            )
     if told.mean is not None and told.std is not None:
         found |= {"mean": told.mean, "std": told.std}
     return found

@@ -77,7 +77,7 @@ def inception_v3_from_keras(file: KerasFile, path: Path, variant: str) -> Stored
             "numerics": "keras",
         },
         numerics="keras",
-        preprocessing=preprocessing_of(file.input, num_classes),
+        preprocessing=preprocessing_of(file.input, num_classes, str(path)),
         provenance={"converted_from": path.name, "container": words},
     )
     kind = "keras-inception-v3-paper" if variant == "paper" else "keras-inception-v3"

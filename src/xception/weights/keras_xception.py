@@ -91,7 +91,7 @@ def xception_from_keras(file: KerasFile, path: Path) -> StoredModel:
         architecture="xception",
         arguments={"num_classes": num_classes, "in_channels": in_channels, "numerics": "keras"},
         numerics="keras",
-        preprocessing=preprocessing_of(file.input, num_classes),
+        preprocessing=preprocessing_of(file.input, num_classes, str(path)),
         provenance={"converted_from": path.name, "container": words},
     )
     return StoredModel(description, tensors, path, "keras-xception", words)

@@ -1,16 +1,17 @@
 """Starting weights for fine-tuning: everything but the head comes from another model's file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xception.errors import InputError
 from xception.models.input_kernel import adapt_input_kernel
 from xception.models.registry import create_model
-from xception.weights.description import ModelDescription
+from xception.weights.description import ModelDescription, StoredModel
 from xception.weights.matching import assign
 from xception.weights.reading import read_stored
 
@@ -57,29 +58,68 @@ def load_backbone(
         InputError: The file is of another architecture or numerics profile, or its tensors do not
             fit; nothing has changed then.
     """
-    stored = read_stored(source, kind=kind)
-    described = stored.description
-    origin = str(stored.path)
-    _check_same_network(model, described, origin)
-    needed = model.state_dict()
-    body = {k: v for k, v in stored.tensors.items() if not k.startswith(HEAD_PREFIXES)}
-    kept = {k: v for k, v in needed.items() if k.startswith(HEAD_PREFIXES)}
-    adapted = None
-    given_channels = described.arguments.get("in_channels", 3)
-    if given_channels != model.in_channels:
-        adapted = _first_kernel(model)
-        body[adapted] = adapt_input_kernel(
-            body[adapted],
-            int(model.in_channels),  # type: ignore[arg-type]
-            input_kernel,
-        )
-    assign(model, {**body, **kept}, origin)
+    return _assign_backbone(model, read_stored(source, kind=kind), input_kernel)
+
+
+def _assign_backbone(
+    model: nn.Module, stored: StoredModel, input_kernel: Literal["sum", "repeat"] = "sum"
+) -> BackboneReport:
+    body, adapted = _body(model, stored, input_kernel)
+    kept = {k: v for k, v in model.state_dict().items() if k.startswith(HEAD_PREFIXES)}
+    assign(model, {**body, **kept}, str(stored.path))
     return BackboneReport(
-        description=described,
+        description=stored.description,
         kept=sorted(kept),
-        left_out=sorted(k for k in stored.tensors if k.startswith(HEAD_PREFIXES)),
+        left_out=sorted(_head(stored)),
         adapted=adapted,
     )
+
+
+def changed_model(
+    stored: StoredModel, num_classes: int | None, changes: Mapping[str, Any]
+) -> nn.Module:
+    """Builds a stored model with other arguments than its file says, and gives it the weights.
+
+    Args:
+        stored: The model.
+        num_classes: Logits of a fresh head in the place of the stored one; None keeps that one.
+        changes: Other arguments of the network. With ``features_only`` there is no head; for other
+            ``in_channels`` the first kernel is adapted as in `load_backbone`.
+
+    Raises:
+        InputError: There is no such argument, or the tensors do not fit the changed network, or
+            would compute something else in it.
+    """
+    given = dict(changes) if num_classes is None else {**changes, "num_classes": num_classes}
+    described = stored.description
+    model = create_model(described.architecture, **{**described.arguments, **given})
+    if num_classes is not None or getattr(model, "features_only", False):
+        _assign_backbone(model, stored)
+    else:
+        assign(model, _body(model, stored, "sum")[0] | _head(stored), str(stored.path))
+    return model
+
+
+def _head(stored: StoredModel) -> dict[str, Tensor]:
+    return {k: v for k, v in stored.tensors.items() if k.startswith(HEAD_PREFIXES)}
+
+
+def _body(
+    model: nn.Module, stored: StoredModel, input_kernel: Literal["sum", "repeat"]
+) -> tuple[dict[str, Tensor], str | None]:
+    """All tensors but the head's, the first kernel adapted to the model, with its name if it was.
+
+    Raises:
+        InputError: The model is another network.
+    """
+    _check_same_network(model, stored.description, str(stored.path))
+    body = {k: v for k, v in stored.tensors.items() if not k.startswith(HEAD_PREFIXES)}
+    channels = int(model.in_channels)  # type: ignore[arg-type]
+    if stored.description.arguments.get("in_channels", 3) == channels:
+        return body, None
+    name = _first_kernel(model)
+    body[name] = adapt_input_kernel(body[name], channels, input_kernel)
+    return body, name
 
 
 def _check_same_network(model: nn.Module, described: ModelDescription, origin: str) -> None:

@@ -171,3 +171,19 @@ def test_loose_images_are_those_beside_class_folders(tmp_path, save_image):
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "x.jpg").mkdir()
     assert loose_images(tmp_path) == [tmp_path / "2.png", tmp_path / "train" / "3.JPG"]
+
+
+def test_val_beside_the_same_classes_without_train_is_refused(tmp_path, save_image):
+    for path in ("cat/1.png", "dog/1.png", "val/cat/2.png"):
+        save_image(tmp_path / path)
+    for split in ("train", "evaluation"):
+        with pytest.raises(InputError, match=r"/val holds a folder cat as .* move the class fold"):
+            open_folder(tmp_path, split, validation_fraction=0.5)
+
+
+def test_a_class_called_like_a_part_is_one_and_is_told(tmp_path, save_image):
+    for path in ("cat/1.png", "dog/1.png", "test/kites/2.png"):
+        save_image(tmp_path / path)
+    with pytest.warns(UserWarning, match="/test counts as a class called test: there is no train/"):
+        source = open_folder(tmp_path, "train")
+    assert source.class_names == ["cat", "dog", "test"]

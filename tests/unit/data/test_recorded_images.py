@@ -193,6 +193,17 @@ def test_twins_are_held_out_images_with_a_training_images_bytes(folder):
     assert recorded(folder).twins() == [(held_out.path, trained.path)]
 
 
+def test_contradictions_are_images_with_the_bytes_of_another_class(folder):
+    record = recorded(folder)
+    assert record.contradictions() == []
+    twin, other = record.of("train")[0], record.of("held-out")[-1]
+    assert twin.class_name != other.class_name
+    shutil.copy(folder / twin.path, folder / other.path)
+    same = next(i for i in record.of("train")[1:] if i.class_name == twin.class_name)
+    shutil.copy(folder / twin.path, folder / same.path)  # a copy in its own class is none
+    assert recorded(folder).contradictions() == [(other.path, twin.path)]
+
+
 def test_record_files_of_too_many_bytes_knows_names_and_sizes(folder):
     listed = [("train", "cat/0.png", "cat"), ("held-out", "cat/1.png", "cat")]
     size = (folder / "cat" / "0.png").stat().st_size + (folder / "cat" / "1.png").stat().st_size

@@ -1,6 +1,7 @@
 """What is read of a Keras model's configuration: its input's size and scale."""
 
 import json
+import warnings
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_rescaling_becomes_mean_and_deviation(scale, offset):
     import torch
 
     config = model(layer("Rescaling", scale=scale, offset=offset))
-    told = preprocessing_of(input_of(json.dumps(config)), num_classes=3)
+    told = preprocessing_of(input_of(json.dumps(config)), 3, "a.keras")
     prepare = Preprocessing.from_dict(told)
     values = torch.tensor([255, 100, 0], dtype=torch.uint8).expand(1, 3, 1, 3)
     found = prepare.normalize(values)[0, :, 0]
@@ -75,9 +76,19 @@ def test_rescaling_becomes_mean_and_deviation(scale, offset):
 
 
 def test_preprocessing_of_a_fine_tuned_head_keeps_the_whole_picture():
-    tuned = Preprocessing.from_dict(preprocessing_of(KerasInput((150, 150)), num_classes=5))
+    tuned = Preprocessing.from_dict(preprocessing_of(KerasInput((150, 150)), 5, "a"))
     assert (tuned.size, tuned.mode, tuned.antialias) == (150, "squash", False)
-    published = Preprocessing.from_dict(preprocessing_of(KerasInput((299, 299)), num_classes=1000))
+    published = Preprocessing.from_dict(preprocessing_of(KerasInput((299, 299)), 1000, "a"))
     assert published == Preprocessing()
-    assert preprocessing_of(KerasInput(), num_classes=0) == published.to_dict()  # without a head
-    assert preprocessing_of(KerasInput((200, 300)), num_classes=5)["size"] == 299  # no square
+    assert preprocessing_of(KerasInput(), 0, "a") == published.to_dict()  # without a head
+
+
+def test_an_input_that_is_no_square_becomes_one_of_as_many_pixels_with_a_warning():
+    with pytest.warns(
+        UserWarning, match=r"^a\.keras was made for images of 200x300 pixels.* 245x245"
+    ):
+        told = preprocessing_of(KerasInput((200, 300)), 5, "a.keras")
+    assert told["size"] == 245  # the root of 60,000 is 244.95
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert preprocessing_of(KerasInput(None), 5, "a.keras")["size"] == 299
