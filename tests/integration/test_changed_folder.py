@@ -18,6 +18,7 @@ from xception.paper.search import KEYS, Asked
 from xception.recipes import run
 from xception.recipes.load import load_recipe
 from xception.recipes.run import run_recipe
+from xception.weights.files import open_model
 
 COUNT = 10  # images of each class; a fifth of them is held out
 
@@ -216,6 +217,7 @@ def test_a_run_that_keeps_its_best_weights_says_so(place, capsys):
     assert (training["kept"], training["validations"]) == ("best", 5)
     assert summary["evaluation"]["top1"] == pytest.approx(training["best_validation"], abs=1e-6)
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert open_model(run).description.provenance["step"] == training["best_step"]
     assert best["global_step"] == training["best_step"]
     kept = load_file(run / "model.safetensors")
     assert all(torch.equal(kept[name], best["polyak"]["state_dict"][name]) for name in kept)

@@ -34,8 +34,17 @@ def choose_weights(model: nn.Module, checkpoints: ExactCheckpoints, keep: Keep) 
                 stacklevel=2,
             )
         return {"kept": "last"}
+    content = read_pickled(checkpoints.directory / BEST) if keep == "best" else {}
+    if keep == "best" and content["global_step"] != checkpoints.best_step:
+        # Killed after writing it inside an epoch, the run went on elsewhere with other last bits,
+        # by which another validation was the best.
+        warnings.warn(
+            f"training.keep is best, but {BEST} is of step {content['global_step']}, and the best "
+            f"validation was that of step {checkpoints.best_step}: the last weights are kept",
+            stacklevel=2,
+        )
+        keep = "last"
     if keep == "best":
-        content = read_pickled(checkpoints.directory / BEST)
         averaged = content.get("polyak")
         state = averaged["state_dict"] if averaged else content["state_dict"]
         prefix = "" if averaged else "model."

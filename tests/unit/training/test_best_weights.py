@@ -67,7 +67,7 @@ def test_a_checkpoint_of_an_earlier_version_keeps_its_best_among_equals(tmp_path
 @pytest.mark.parametrize(("averaged", "wanted"), [(True, 3.0), (False, 2.0)])
 def test_choose_weights_takes_the_best_averaged_ones_or_the_raw_ones(tmp_path, averaged, wanted):
     raw = {f"model.{name}": value for name, value in model_of(2.0).state_dict().items()}
-    content = {"state_dict": {**raw, "validation.loss": torch.zeros(1)}}
+    content = {"global_step": 7, "state_dict": {**raw, "validation.loss": torch.zeros(1)}}
     if averaged:
         content["polyak"] = {"state_dict": model_of(3.0).state_dict()}
     torch.save(content, tmp_path / "best.ckpt")
@@ -85,3 +85,15 @@ def test_choose_weights_takes_the_best_averaged_ones_or_the_raw_ones(tmp_path, a
 def test_choose_weights_keeps_the_last_where_nothing_was_validated(tmp_path):
     with pytest.warns(UserWarning, match="nothing was validated"):
         assert choose_weights(model_of(1.0), checkpoints_in(tmp_path), "best") == {"kept": "last"}
+
+
+def test_choose_weights_takes_none_of_another_step_for_the_best(tmp_path):
+    raw = {f"model.{name}": value for name, value in model_of(2.0).state_dict().items()}
+    torch.save({"global_step": 8, "state_dict": raw}, tmp_path / "best.ckpt")
+    checkpoints = checkpoints_in(tmp_path)
+    checkpoints.best, checkpoints.best_step, checkpoints.validations = 0.75, 7, 9
+    model = model_of(1.0)
+    with pytest.warns(UserWarning, match=r"best.ckpt is of step 8, and the best .* of step 7"):
+        told = choose_weights(model, checkpoints, "best")
+    assert told["kept"] == "last"
+    assert model.weight.unique().item() == 1.0
