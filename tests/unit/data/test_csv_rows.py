@@ -21,6 +21,7 @@ SEMICOLONS, TABS = PLAIN.replace(",", ";"), PLAIN.replace(",", "\t")
         ("sep=;\r\n" + SEMICOLONS, "utf-8-sig"),
         (TABS, "utf-8"),
         (TABS.replace("\n", "\r\n"), "utf-16"),
+        ("\ufeff" + TABS, "utf-16-be"),
         (PLAIN.replace("image,labels", " Image , LABELS"), "utf-8"),
         (PLAIN + "\r\n,\r\n\r\n", "utf-8"),
         (PLAIN.replace("img/0.jpg", '"img/0.jpg"'), "utf-8"),
@@ -44,6 +45,13 @@ def test_between_semicolons_a_comma_is_decimal(tmp_path):
     path.write_text("image;labels;weights\na.jpg;cat|dog;0,5|1,25\n")
     weights = read_label_table(path, CLASSES).labels.weights
     np.testing.assert_array_equal(weights, [0.5, 1.25])
+
+
+def test_between_commas_a_decimal_comma_is_no_number(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text('image,labels,weights\na.jpg,cat|dog,"0,5|1"\n')
+    with pytest.raises(InputError, match="the weight '0,5' is not a number"):
+        read_label_table(path, CLASSES)
 
 
 def test_a_backslash_that_is_part_of_a_name_stays(tmp_path):

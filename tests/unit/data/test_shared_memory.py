@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from xception.data import shared_memory
+from xception.data import loader_processes, shared_memory
+from xception.data.loader_processes import processes_for
 from xception.data.loading import EvaluationLoader
 from xception.data.preprocessing import Preprocessing
 from xception.data.shared_memory import processes_that_fit, require_shared_memory
@@ -37,6 +38,17 @@ def test_each_process_holds_two_batches_and_the_consumer_one(free):
     with pytest.warns(UserWarning, match="0 instead of 3"):
         assert processes_that_fit(3, 50 * MB) == 0
     assert processes_that_fit(3, 9 * MB) == 3
+
+
+def test_devices_share_the_memory_and_the_cores(free, monkeypatch):
+    monkeypatch.setattr(loader_processes, "cpu_cores", lambda: 8)
+    photographs = [None] * 3  # not held in memory
+    free(70 * MB)
+    by = {"wanted": "auto", "batch_bytes": 5 * MB}
+    with pytest.warns(UserWarning, match="6 instead of 8"):
+        assert processes_for(photographs, devices=1, **by) == 6  # 13 batches: 65 MB
+    with pytest.warns(UserWarning, match="3 instead of 4"):
+        assert processes_for(photographs, devices=2, **by) == 3  # 7 batches on each of 2 devices
 
 
 def test_none_at_all_leaves_the_main_process(free):

@@ -64,6 +64,18 @@ def test_a_checkpoint_of_an_earlier_version_keeps_its_best_among_equals(tmp_path
     assert checkpoints.best_step == 9
 
 
+def test_a_run_that_goes_on_names_the_best_that_a_kill_left_unnamed(tmp_path):
+    """Killed after last.ckpt, of the best validation so far, and before its second name."""
+    checkpoints = checkpoints_in(tmp_path)
+    (tmp_path / "last.ckpt").write_bytes(b"of step 4")
+    (tmp_path / "best.ckpt").write_bytes(b"of step 2")
+    trainer = SimpleNamespace(is_global_zero=True, ckpt_path=tmp_path / "last.ckpt")
+    for best_step, named in ((2, b"of step 2"), (4, b"of step 4")):
+        checkpoints.best_step, checkpoints.saved_step = best_step, 4
+        checkpoints.on_fit_start(trainer, None)
+        assert (tmp_path / "best.ckpt").read_bytes() == named
+
+
 @pytest.mark.parametrize(("averaged", "wanted"), [(True, 3.0), (False, 2.0)])
 def test_choose_weights_takes_the_best_averaged_ones_or_the_raw_ones(tmp_path, averaged, wanted):
     raw = {f"model.{name}": value for name, value in model_of(2.0).state_dict().items()}
