@@ -100,6 +100,14 @@ def test_other_weights_are_refused_for_a_run_that_goes_on(moved, capsys):
     assert "Leave these keys out, as `xception train mine --resume` does" in told
 
 
+def test_a_shipped_recipe_without_its_weights_is_told_the_short_form(moved, capsys):
+    words = ["train", "finetune", "--resume", "--output", "mine", "--data.image_size", "32"]
+    assert main([*words, "--data.root", "photographs"]) == 2
+    told = capsys.readouterr().err
+    assert "start.safetensors' there and None here" in told
+    assert "as `xception train mine --resume` does" in told
+
+
 def test_a_moved_run_says_how_to_tell_where_its_images_lie(trained, moved, capsys):
     assert main(["train", "mine", "--resume"]) == 2
     assert capsys.readouterr().err == (

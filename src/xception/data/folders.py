@@ -83,7 +83,7 @@ def _open_folder(
         return scan_classes(held_out[0], class_folders(held_out[0]))
     if not train.is_dir():
         for part in held_out:
-            _refuse_part_as_class(root, part)
+            _refuse_part_as_class(root, part, split)
     folder = train if train.is_dir() else root
     source = scan_classes(folder, class_folders(folder))
     if fraction is None:
@@ -97,8 +97,10 @@ def _open_folder(
     return Subset(source, chosen)
 
 
-def _refuse_part_as_class(root: Path, part: Path) -> None:
+def _refuse_part_as_class(root: Path, part: Path, split: Literal["train", "evaluation"]) -> None:
     """What a folder called val/ beside class folders is, where there is no train/.
+
+    A warning comes with the training images alone: both splits are opened for a run.
 
     Raises:
         InputError: It holds some of the same classes: it is no class, but a held-out part.
@@ -110,7 +112,7 @@ def _refuse_part_as_class(root: Path, part: Path) -> None:
             f"{part} holds a folder {shared[0]} as {root} does, so it seems to be the held-out "
             f"part, and there is no train/ beside it: move the class folders into {root / 'train'}"
         )
-    if classes:
+    if classes and split == "train":
         warnings.warn(
             f"{part} counts as a class called {part.name}: there is no train/ beside it. If it is "
             f"a held-out part, move the other folders into {root / 'train'}",
@@ -203,7 +205,8 @@ def loose_images(root: Path) -> list[Path]:
         InputError: The folder is missing or empty.
     """
     require_folder(root)
-    places = [root / name for name in ("train", *EVALUATION_FOLDERS) if (root / name).is_dir()]
+    parts = ("train", *EVALUATION_FOLDERS) if (root / "train").is_dir() else ()
+    places = [root / name for name in parts if (root / name).is_dir()]
     return [
         Path(entry.path)
         for place in [root, *places]

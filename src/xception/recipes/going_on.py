@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xception.recipes.load import Recipe
+from xception.recipes.schema import FROM_WEIGHTS
 
 
 def going_on(recipe: Recipe, checkpoint: Path | None) -> Recipe:
@@ -17,7 +18,8 @@ def going_on(recipe: Recipe, checkpoint: Path | None) -> Recipe:
         recipe: Of the run; it is left as it is.
         checkpoint: What the run goes on from; None for one that begins.
     """
-    if checkpoint is None or not recipe.keys["model"]["weights"]:
+    model = recipe.keys["model"]
+    if checkpoint is None or not (model["weights"] or model["name"] == FROM_WEIGHTS):
         return recipe
-    model = {**recipe.keys["model"], "weights": str(checkpoint)}
+    model = {**model, "weights": str(checkpoint)}
     return replace(recipe, keys={**recipe.keys, "model": model})

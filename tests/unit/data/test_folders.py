@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,6 +186,11 @@ def test_val_beside_the_same_classes_without_train_is_refused(tmp_path, save_ima
 def test_a_class_called_like_a_part_is_one_and_is_told(tmp_path, save_image):
     for path in ("cat/1.png", "dog/1.png", "test/kites/2.png"):
         save_image(tmp_path / path)
+    save_image(tmp_path / "test" / "3.png")
     with pytest.warns(UserWarning, match="/test counts as a class called test: there is no train/"):
         source = open_folder(tmp_path, "train")
     assert source.class_names == ["cat", "dog", "test"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a run opens both splits, and says it once
+        assert len(open_folder(tmp_path, "evaluation")) == 4
+    assert loose_images(tmp_path) == []  # what lies in the class is not left out
