@@ -38,7 +38,7 @@ class ModelKeys:
     Args:
         num_classes: Classes of the model; null takes the number that the data have.
         weights: Where training starts: a run directory, a checkpoint or a weights file. The head is
-            replaced when the number of classes differs. Random weights when absent.
+            a new one, also for as many classes. Random weights when absent.
         freeze: What stays as loaded, BatchNorm's statistics included: "nothing", "backbone" (all
             but the head), or everything up to a module, by its name, such as "entry_flow".
     """
