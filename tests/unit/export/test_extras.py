@@ -1,6 +1,8 @@
 import importlib
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +72,20 @@ def test_openvino_can_not_send_reports(monkeypatch):
     extras.require_library("openvino")
     with pytest.raises(ImportError):
         importlib.import_module("openvino_telemetry")
+
+
+def test_libraries_with_threads_of_their_own_are_imported_in_processes_of_their_own():
+    """After OpenVINO, asynchronous training in the same process has crashed."""
+    root = Path(__file__).parents[3]
+    listed = re.search(r"ENGINE_TESTS := ((?:.*\\\n)*.*)", (root / "Makefile").read_text())
+    apart = [root / word for word in listed[1].replace("\\", " ").split()]
+
+    def imports_one(text):
+        skips = "importorskip" in text and re.search('"(openvino|onnxruntime|nncf)"', text)
+        return skips or re.search(r"^\s*(import|from) (openvino|onnxruntime|nncf)", text, re.M)
+
+    found = [
+        path for path in (root / "tests").rglob("*.py") if imports_one(path.read_text("utf-8"))
+    ]
+    assert len(found) > 5
+    assert [path for path in found if not any(path.is_relative_to(a) for a in apart)] == []
