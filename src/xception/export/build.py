@@ -32,7 +32,7 @@ from xception.export.engine import FLOAT32_TOLERANCE, REDUCED, Engine, EngineFac
 from xception.export.extras import require_library, versions_of
 from xception.export.folding import fold_batch_norms
 from xception.export.processor import cpu_flags, multiplies_bfloat16
-from xception.export.quantisation import quantise_openvino, weight_bits
+from xception.export.quantisation import METHOD, quantise_openvino, weight_bits
 from xception.export.runtimes import (
     run_compiled,
     run_onnxruntime,
@@ -195,7 +195,13 @@ def _stored_int8(loaded: LoadedModel, calibration: GivenCalibration) -> Path:
         require_library(library)
     bits = weight_bits()
     preprocessing = loaded.preprocessing
-    common = identity_of(loaded, "openvino-int8", bits=bits, preprocessing=preprocessing.to_dict())
+    common = identity_of(
+        loaded,
+        "openvino-int8",
+        bits=bits,
+        method=METHOD,
+        preprocessing=preprocessing.to_dict(),
+    )
     if not isinstance(calibration, Calibration):
         stored = newest_entry(loaded.path, common)
         if stored is not None:

@@ -1,12 +1,14 @@
 """8-bit weights and activations by post-training quantisation with calibration images.
 
-For OpenVINO by nncf; for ONNX by ONNX Runtime's own tool, because nncf gives the activations of
-depthwise convolutions a zero point for each channel, which ONNX Runtime does not run.
+For OpenVINO by nncf; for ONNX by ONNX Runtime's own tool, because nncf by itself gives the
+activations of depthwise convolutions a zero point for each channel, which ONNX Runtime does not
+run.
 """
 
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,9 @@ from xception.export.calibration import Calibration
 from xception.export.conversion import INPUT
 from xception.export.extras import require_library
 from xception.export.processor import cpu_flags, products_saturate
+
+METHOD = 2  # goes up when ``quantise_openvino`` makes something else of the same images
+SMALL_MAP = 3 * 2**19  # bytes: float32 maps of one image that stay in a core's cache
 
 Scale = Callable[[Tensor], Tensor]
 """From crops (N, 3, S, S) uint8 to what the model takes."""
@@ -39,6 +44,11 @@ def weight_bits(flags: frozenset[str] | None = None) -> int:
 def quantise_openvino(model: Any, calibration: Calibration, scale: Scale, bits: int) -> Any:
     """Quantises an ``openvino.Model``.
 
+    Every range holds for a whole map. With weights of 8 bits it is symmetric, with 7 (whose
+    processors would have to shift what is signed in the innermost loop) only where nothing is
+    negative. Each choice, and what ``kept_in_float`` names, is the faster one by measurement; the
+    figures lie in ``benchmarks/results``.
+
     Args:
         model: float32; it is not used afterwards.
         calibration: Images like those that will be classified.
@@ -50,14 +60,51 @@ def quantise_openvino(model: Any, calibration: Calibration, scale: Scale, bits: 
     """
     with _quietly():
         nncf = require_library("nncf")
-        guard = nncf.OverflowFix.ENABLE if bits == 7 else nncf.OverflowFix.DISABLE
+        from nncf.quantization.advanced_parameters import QuantizationParameters
+
+        preset = nncf.QuantizationPreset
         return nncf.quantize(
             model,
             nncf.Dataset(calibration.crops, lambda crop: scale(crop[None]).numpy()),
-            preset=nncf.QuantizationPreset.MIXED,
+            preset=preset.MIXED if bits == 7 else preset.PERFORMANCE,
             subset_size=len(calibration.crops),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=guard),
+            ignored_scope=nncf.IgnoredScope(names=kept_in_float(model, bits)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE if bits == 7 else nncf.OverflowFix.DISABLE,
+                activations_quantization_params=QuantizationParameters(per_channel=False),
+            ),
         )
+
+
+def kept_in_float(model: Any, bits: int) -> list[str]:
+    """The operations of an ``openvino.Model`` that 8 bits would make slower.
+
+    - Sums of two maps, as in the middle flow: a convolution adds the other map while it writes its
+      own, and to round that map to 8 bits takes a pass over it. Where one of the two comes out of a
+      max pooling it is left in 8 bits, for the pooling is faster so.
+    - For processors without VNNI, which widen 8-bit numbers before they multiply them one by one:
+      depthwise convolutions of maps up to ``SMALL_MAP``.
+
+    Args:
+        model: float32.
+        bits: Of the weights.
+    """
+    names = []
+    for operation in model.get_ops():
+        kind, shape = operation.get_type_name(), operation.output(0).get_partial_shape()
+        if kind == "Add" and len(shape) == 4:
+            inputs = [operation.input(number) for number in range(2)]
+            sources = [given.get_source_output().get_node().get_type_name() for given in inputs]
+            alike = all(given.get_partial_shape() == shape for given in inputs)
+            if alike and "MaxPool" not in sources:
+                names.append(operation.get_friendly_name())
+        elif kind == "GroupConvolution" and bits == 7:
+            sizes = [shape[axis] for axis in range(1, 4)]
+            if all(size.is_static for size in sizes) and (
+                4 * math.prod(size.get_length() for size in sizes) <= SMALL_MAP
+            ):
+                names.append(operation.get_friendly_name())
+    return names
 
 
 def quantise_onnx(model: Any, calibration: Calibration, scale: Scale, bits: int) -> Any:

@@ -4,9 +4,11 @@ import torch
 from xception.errors import InputError, RunFailedError
 from xception.export import agreement, build, quantisation
 from xception.export.calibration import read_calibration
-from xception.export.conversion import OPENVINO_FILE
+from xception.export.conversion import OPENVINO_FILE, example_images, to_openvino
+from xception.export.folding import fold_batch_norms
 from xception.export.load import load_engine
 from xception.export.processor import cpu_flags, products_saturate
+from xception.export.quantisation import kept_in_float
 
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -60,20 +62,39 @@ def stored_weights(engine):
     return largest
 
 
-def test_every_layer_has_8_bit_weights(loaded, by_bits):
+def test_every_layer_has_8_bit_weights_but_depthwise_ones_without_vnni(loaded, by_bits):
     convs = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Conv2d)]
     depthwise = sum(conv.groups > 1 for conv in convs)
-    for engine in by_bits.values():
-        counts = tuple(map(len, stored_weights(engine)))
-        assert counts == (depthwise, len(convs) - depthwise + 1)  # and the logistic regression
+    others = len(convs) - depthwise + 1  # and the logistic regression
+    assert tuple(map(len, stored_weights(by_bits[8]))) == (depthwise, others)
+    assert tuple(map(len, stored_weights(by_bits[7]))) == (0, others)
 
 
 def test_without_vnni_every_weight_of_a_sum_over_channels_fits_7_bits(by_bits):
-    depthwise, others = stored_weights(by_bits[7])
-    assert max(others) <= 64  # see test_processor: 2 · 255 · 64 fits 16 bits
-    # Depthwise kernels widen before they multiply, so theirs need no guard.
-    assert max(depthwise) > 100
+    assert max(stored_weights(by_bits[7])[1]) <= 64  # see test_processor: 2 · 255 · 64 fits 16 bits
     assert min(map(max, stored_weights(by_bits[8]))) > 100
+
+
+def test_kept_in_float_are_sums_without_pooling_and_small_depthwise_convolutions(tiny_xception):
+    loaded = tiny_xception(middle_flow_repeats=2)
+    model = to_openvino(fold_batch_norms(loaded.model), example_images(loaded.preprocessing.size))
+    sums = {f"__module.middle_flow.{number}/aten::add/Add" for number in range(2)}
+    assert set(kept_in_float(model, 8)) == sums  # the others add the output of a max pooling
+    depthwise = {
+        operation.get_friendly_name()
+        for operation in model.get_ops()
+        if operation.get_type_name() == "GroupConvolution"
+    }
+    assert set(kept_in_float(model, 7)) == sums | depthwise
+
+
+@pytest.mark.parametrize(("side", "kept"), [(19, True), (37, False)])
+def test_a_depthwise_convolution_of_large_maps_is_rounded(side, kept):
+    """728 maps of 19x19 float32 are 1.05 MB, of 37x37 4 MB; the limit is 1.5 MiB."""
+    convolution = torch.nn.Conv2d(728, 728, 3, padding=1, groups=728).eval()
+    model = to_openvino(convolution, torch.zeros(2, 728, side, side))
+    assert bool(kept_in_float(model, 7)) is kept
+    assert not kept_in_float(model, 8)
 
 
 def test_the_two_are_stored_apart(by_bits):
