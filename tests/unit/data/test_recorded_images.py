@@ -89,6 +89,11 @@ def test_exactly_recorded_and_require_unchanged_refuse_other_images(folder):
     (folder / first).unlink()
     with pytest.raises(InputError, match=rf"1 of the run's 14 training images .* {first}\)"):
         exactly_recorded(record, folder, "train")
+    record = recorded(folder)
+    held_out = record.of("held-out")[0].path
+    (folder / held_out).write_bytes((folder / held_out).read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=rf"1 of the run's \d held-out images .* {held_out}\)"):
+        require_unchanged(record, folder)
 
 
 def test_find_recorded_gives_the_same_images_where_nothing_changed(folder):
@@ -152,6 +157,17 @@ def test_find_recorded_takes_a_corrected_class_and_a_renamed_class_folder(folder
     found = find_recorded(record, folder, "held-out")
     assert (found.renamed, found.missing) == (3, [])
     assert "kitten" in found.images.class_names
+
+
+def test_find_recorded_of_two_classes_with_the_same_bytes_misses_the_one_that_is_gone(folder):
+    first, *_, last = recorded(folder).of("held-out")
+    assert (first.class_name, last.class_name) == ("cat", "dog")
+    shutil.copy(folder / first.path, folder / last.path)
+    record = recorded(folder)
+    (folder / first.path).unlink()
+    (folder / last.path).rename(folder / "dog" / "renamed.png")
+    found = find_recorded(record, folder, "held-out")
+    assert (found.missing, found.renamed) == ([first.path], 1)
 
 
 def test_find_recorded_looks_into_train_and_val(folder, tmp_path, save_image):

@@ -12,6 +12,7 @@ from xception.export import exported_network, requirements
 from xception.export.agreement import FLOAT16_TOLERANCE
 from xception.export.calibration import make_calibration
 from xception.export.engine import FLOAT32_TOLERANCE
+from xception.export.exported_check import compare_with_model
 from xception.export.exporting import export_model
 
 for library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
@@ -127,6 +128,17 @@ def test_a_model_that_diverged_is_not_exported(tiny, tmp_path):
     with pytest.raises(RunFailedError, match=r"output is not finite .* take an earlier checkpoint"):
         export_model(network, tmp_path / "model.pt2", image_size=40)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_batch_that_is_not_finite_is_enough(tiny, tmp_path):
+    described = export_model(tiny, tmp_path / "model.pt2", image_size=40).description
+    assert described.agreement["batches"] == [1, 2, 5]
+
+    def overflows(images):
+        return torch.full((len(images), 3), float("inf" if len(images) == 5 else "1"))
+
+    with pytest.raises(RunFailedError, match="output is not finite"):
+        compare_with_model(overflows, overflows, described, None, "model.pt2")
 
 
 def test_the_tolerances_are_those_that_are_documented():
