@@ -67,8 +67,8 @@ def test_an_engine_works_without_a_place_for_its_conversion_and_says_so_once(pla
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(
-        "xception: warning: a converted model can be stored neither in run/model.safetensors."
-        f"engines nor in {place / 'home'}/.cache/xception/engines/"
+        "xception: warning: a converted model can't be stored in run/model.safetensors."
+        f"engines or in {place / 'home'}/.cache/xception/engines/"
     )
     assert line.endswith("; set XCEPTION_CACHE to a directory that can be written")
     assert done.stdout.startswith("image\tclass\tprobability\terror\nred.png\t")

@@ -61,7 +61,13 @@ STOCK = {
 
 def default_root() -> Path:
     """Where data sets are downloaded to: ``$XCEPTION_DATA``, else ``~/.cache/xception/data``."""
-    return Path(os.environ.get("XCEPTION_DATA", "~/.cache/xception/data")).expanduser()
+    try:
+        return Path(os.environ.get("XCEPTION_DATA", "~/.cache/xception/data")).expanduser()
+    except RuntimeError:  # a container's user without an account
+        raise InputError(
+            "there is no home directory to keep data sets in: set XCEPTION_DATA to a directory, or "
+            "say with data.root (evaluate: --data-root) where they lie"
+        ) from None
 
 
 def open_stock(

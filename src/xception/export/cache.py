@@ -26,7 +26,7 @@ from xception.weights.sources import cache_directory
 
 RECORD = "record.json"
 MOST_ENTRIES = 16  # per weights file: the oldest go first
-_temporary: dict[Path, tempfile.TemporaryDirectory[str]] = {}  # by the folder that they stand for
+_temporary: dict[str, tempfile.TemporaryDirectory[str]] = {}  # by the weights file's path
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -58,9 +58,13 @@ def cache_folders(weights_file: Path) -> tuple[Path, ...]:
     """Where conversions of a file may lie: beside it, in the user's cache, in this process's."""
     place = str(weights_file.resolve())
     beside = weights_file.with_name(f"{weights_file.name}.engines")
-    elsewhere = cache_directory() / "engines" / hashlib.sha256(place.encode()).hexdigest()[:16]
-    own = [Path(_temporary[elsewhere].name)] if elsewhere in _temporary else []
-    return beside, elsewhere, *own
+    folders = [beside]
+    with contextlib.suppress(InputError):  # a user without a home
+        name = hashlib.sha256(place.encode()).hexdigest()[:16]
+        folders.append(cache_directory() / "engines" / name)
+    if place in _temporary:
+        folders.append(Path(_temporary[place].name))
+    return tuple(folders)
 
 
 def writable_folder(weights_file: Path) -> Path:
@@ -75,15 +79,15 @@ def writable_folder(weights_file: Path) -> Path:
     for folder in folders:
         if _is_writable(folder):
             return folder
-    beside, elsewhere = folders[:2]
-    nowhere = f"a converted model can be stored neither in {beside} nor in {elsewhere}"
+    nowhere = f"a converted model can't be stored in {' or in '.join(map(str, folders))}"
     remedy = "set XCEPTION_CACHE to a directory that can be written"
     try:
-        _temporary[elsewhere] = tempfile.TemporaryDirectory(prefix="xception-engines-")
+        own = tempfile.TemporaryDirectory(prefix="xception-engines-")
     except OSError:
         raise InputError(f"{nowhere}; {remedy}") from None
     warnings.warn(f"{nowhere}: it is made anew by every command; {remedy}", stacklevel=2)
-    return Path(_temporary[elsewhere].name)
+    _temporary[str(weights_file.resolve())] = own
+    return Path(own.name)
 
 
 def stored_or_built(

@@ -76,11 +76,21 @@ NAMED_SOURCES = {
 
 
 def cache_directory() -> Path:
-    """Where downloaded files are kept; it need not exist."""
+    """Where downloaded files are kept; it need not exist.
+
+    Raises:
+        InputError: Nothing names it, and the user has no home: a container's user without account.
+    """
     if own := os.environ.get("XCEPTION_CACHE"):
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "xception"
+    try:
+        return (Path(shared) if shared else Path.home() / ".cache") / "xception"
+    except RuntimeError:
+        raise InputError(
+            "there is no home directory to keep files in: set XCEPTION_CACHE to a directory that "
+            "can be written"
+        ) from None
 
 
 def fetch(source: str) -> Path:

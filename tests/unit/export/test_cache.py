@@ -19,6 +19,7 @@ from xception.export.cache import (
     stored_or_built,
     weights_digest,
 )
+from xception.weights.sources import cache_directory
 
 IDENTITY = {"engine": "torch", "weights": "abc"}
 
@@ -181,14 +182,27 @@ def test_stored_or_built_keeps_for_this_process_what_it_can_write_nowhere(weight
     for folder in folders:
         forbid(folder)
     build = Builder()
-    with pytest.warns(UserWarning, match=r"neither in .* set XCEPTION_CACHE to a directory"):
+    with pytest.warns(UserWarning, match=r"can't be stored in .* or in .* set XCEPTION_CACHE to a"):
         entry = stored_or_built(weights_file, IDENTITY, build)
     assert entry == stored_or_built(weights_file, IDENTITY, build)
     assert build.calls == 1
     assert (entry / "model.bin").read_text() == "converted"
     stored_or_built(weights_file, IDENTITY | {"size": 71}, build)  # without another warning
-    cache._temporary.pop(folders[1]).cleanup()
+    cache._temporary.pop(str(weights_file.resolve())).cleanup()
     assert not entry.exists()
+
+
+def test_a_user_without_a_home_keeps_conversions_beside_the_weights(weights_file, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XCEPTION_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    (beside,) = cache_folders(weights_file)
+    assert stored_or_built(weights_file, IDENTITY, Builder()).parent == beside
+    with pytest.raises(InputError, match=r"there is no home directory .* set XCEPTION_CACHE"):
+        cache_directory()
 
 
 def test_stored_or_built_says_what_to_set_if_there_is_no_temporary_folder(
@@ -197,7 +211,7 @@ def test_stored_or_built_says_what_to_set_if_there_is_no_temporary_folder(
     for folder in cache_folders(weights_file):
         forbid(folder)
     monkeypatch.setattr(cache.tempfile, "tempdir", str(weights_file / "nowhere"))
-    with pytest.raises(InputError, match=r"neither in .*; set XCEPTION_CACHE to a directory"):
+    with pytest.raises(InputError, match=r"can't be stored in .*; set XCEPTION_CACHE to a"):
         stored_or_built(weights_file, IDENTITY, Builder())
 
 
