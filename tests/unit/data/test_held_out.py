@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xception.data.held_out import held_out_by_name
+from xception.data.held_out import held_out_by_name, held_out_by_position
 from xception.errors import InputError
 
 
@@ -74,6 +74,16 @@ def test_held_out_by_name_knows_an_accent_in_both_of_its_spellings():
 
 def test_held_out_by_name_takes_names_that_are_not_utf8():
     assert len(chosen([f"cat/{i}\udcff" for i in range(10)])) == 2
+
+
+def test_held_out_by_position_is_drawn_as_ever():
+    """Named data sets, and runs without a list of their images, depend on these very draws."""
+    labels = np.array([0, 1] * 10)
+    by_hand = [
+        np.flatnonzero(labels == label)[np.random.default_rng([7, label]).permutation(10)[:3]]
+        for label in (0, 1)
+    ]
+    assert held_out_by_position(labels, 0.3, 7).tolist() == sorted(np.concatenate(by_hand))
 
 
 def test_held_out_by_name_refuses_what_can_not_be():

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xception.data.catalog import open_source
+from xception.data.held_out import held_out_by_name, held_out_by_position
 from xception.data.module import ImageData
 from xception.data.multi_label import MultiLabelArrays
-from xception.data.sources import ArraySource
+from xception.data.sources import ArraySource, FileSource
 from xception.data.targets import SparseLabels
 from xception.data.tuning_split import tuning_split
 from xception.errors import InputError
@@ -148,3 +149,19 @@ def test_a_run_evaluates_on_the_share_and_evaluate_takes_the_same(tmp_path, caps
     capsys.readouterr()
     assert main(["evaluate", str(run), str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == held_out
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_the_draw_is_apart_from_that_of_the_validation_share(by_name):
+    """By a seed of its own: it never changes, so that a search can be repeated."""
+    names = [f"cat/{i}.png" for i in range(40)]
+    files = FileSource("nowhere", names, [0] * 40, ["cat"])
+    found = tuning_split(files, "evaluation", 0.25, 3, by_name=by_name).indices
+    labels = np.zeros(40, int)
+    seed = 3 + 1_000_003
+    by_hand = (
+        held_out_by_name(names, labels, 0.25, seed)
+        if by_name
+        else held_out_by_position(labels, 0.25, seed)
+    )
+    assert found.tolist() == by_hand.tolist()
