@@ -1,5 +1,7 @@
 """What is exported, and ``.pt2`` files, which need no library beside torch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -64,6 +66,8 @@ def test_a_network_in_training_is_exported_as_in_eval_mode_and_stays_in_training
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert file.description.source.keys() == {"weights_digest"}
+    unscaled = replace(file.description, pixels=False)
+    assert unscaled.input["range"] == pytest.approx([-0.4 / 0.2, (1 - 0.4) / 0.2])  # of red
     opened = open_exported(file.path)
     images = preprocessing.normalize(crops_of(40, 2))
     with torch.no_grad():
