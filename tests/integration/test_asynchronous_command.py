@@ -105,11 +105,15 @@ def test_a_signal_saves_and_resume_ends_as_the_undisturbed_run(
             os.kill(os.getpid(), number)
         return compute(self, lease, pulled)
 
-    before = signal.getsignal(number)
-    with monkeypatch.context() as patch:
-        patch.setattr(GradientWorker, "compute", signalling)
-        assert train(tmp_path / "run") == code
-    assert signal.getsignal(number) is before
+    # A program in a shell's background ignores Ctrl-C, and so would this one.
+    undone = signal.signal(number, signal.SIG_DFL)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(GradientWorker, "compute", signalling)
+            assert train(tmp_path / "run") == code
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, undone)
     told = capsys.readouterr().err
     assert f"interrupted by {number.name} and saved at step" in told
     assert "--resume" in told

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from xception.weights.reading import read_description
+
 DRIVER = Path(__file__).with_name("kill_driver.py")
 TIMES = ("images_per_second", "elapsed_seconds")
 
@@ -63,5 +65,7 @@ def test_killed_between_validations_of_an_epoch(tmp_path):
     assert [step for step, figure in measured if figure] == [4, 8, 12]
     first, second = load_file(whole / "model.safetensors"), load_file(cut / "model.safetensors")
     assert first.keys() == second.keys()
+    for place in (whole / "model.safetensors", cut / "checkpoints" / "last.ckpt"):
+        assert read_description(place).multi_label  # so prediction gives sigmoids
     for name in first:
         assert torch.equal(first[name], second[name]), name

@@ -48,6 +48,11 @@ def require_exportable(loaded: LoadedModel, *, pixels: bool, head: Head) -> None
             "the model has no classifier, so there is nothing for --head softmax: leave it out to "
             "export its features"
         )
+    if head == "softmax" and loaded.description.multi_label:
+        raise InputError(
+            "an image may have several of the model's classes, so that their probabilities are no "
+            "softmax: take --head logits, and the sigmoid of each"
+        )
     channels = int(getattr(model, "in_channels", 3))
     if pixels and channels != 3:
         raise InputError(

@@ -171,8 +171,13 @@ def _classify(
         with inference_mode(loaded.model, device):
             images = loaded.preprocessing.normalize(torch.stack(crops).to(device))
             logits = loaded.model(images.contiguous(memory_format=torch.channels_last)).float()
-            best = logits.softmax(dim=1).topk(k, dim=1)
-        rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            if loaded.description.multi_label:
+                best = logits.topk(k, dim=1)  # of the logits: many sigmoids round to one
+                values = best.values.sigmoid()
+            else:
+                best = logits.softmax(dim=1).topk(k, dim=1)
+                values = best.values
+        rows = zip(values.tolist(), best.indices.tolist(), strict=True)
     for read in batch:
         if read.crop is None:
             yield Prediction(read.path, error=read.error)

@@ -49,6 +49,7 @@ def conclude(recipe: Recipe, trained: Finished, directory: RunDirectory, started
             "commit": commit(),
             **started_from(recipe),
         },
+        multi_label=data.multi_label,
     )
     evaluation: Evaluation | MapEvaluation
     if isinstance(run.classifier.validation, MeanAveragePrecision):

@@ -242,4 +242,5 @@ def description(run: Run) -> dict[str, Any]:
         "numerics": model.numerics,
         "class_names": list(run.data.class_names),
         "preprocessing": run.data.preprocessing.to_dict(),
+        "multi_label": run.data.multi_label,
     }

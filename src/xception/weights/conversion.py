@@ -70,6 +70,7 @@ def convert(
             class_names=loaded.class_names,
             preprocessing=loaded.preprocessing,
             provenance=stored.description.provenance,
+            multi_label=stored.description.multi_label,
         )
     else:
         write_keras(stored, target)

@@ -23,6 +23,8 @@ class ModelDescription:
         class_names: One name for each logit, or None where the file does not tell.
         preprocessing: `Preprocessing.to_dict()`, or None where the file does not tell.
         provenance: Where the weights come from: free keys, JSON primitives.
+        multi_label: Whether an image may have several of the classes: probabilities are then the
+            sigmoids of the logits, else their softmax.
         format_version: Of this description; readers refuse newer ones.
     """
 
@@ -32,6 +34,7 @@ class ModelDescription:
     class_names: list[str] | None = None
     preprocessing: dict[str, Any] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
     format_version: int = FORMAT_VERSION
 
     @property
@@ -79,8 +82,14 @@ class ModelDescription:
             "class_names": (list, type(None)),
             "preprocessing": (dict, type(None)),
             "provenance": dict,
+            "multi_label": bool,
         }
-        defaults: dict[str, Any] = {"class_names": None, "preprocessing": None, "provenance": {}}
+        defaults: dict[str, Any] = {
+            "class_names": None,
+            "preprocessing": None,
+            "provenance": {},
+            "multi_label": False,  # of files that were written before there was this key
+        }
         found: dict[str, Any] = {name: given.get(name, defaults.get(name)) for name in kinds}
         for name, kind in kinds.items():
             if not isinstance(found[name], kind):  # type: ignore[arg-type]

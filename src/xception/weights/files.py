@@ -52,6 +52,7 @@ def save_model(
     class_names: list[str] | None = None,
     preprocessing: "Preprocessing | None" = None,
     provenance: dict[str, Any] | None = None,
+    multi_label: bool = False,
 ) -> None:
     """Writes a model into a ``.safetensors`` file, whole or not at all.
 
@@ -62,6 +63,8 @@ def save_model(
         class_names: One for each logit.
         preprocessing: How images become the model's input.
         provenance: Where the weights come from: free keys, JSON primitives.
+        multi_label: Whether it was trained with a sigmoid for each class, as an image may have
+            several of them.
 
     Raises:
         InputError: The number of names differs from that of the logits, or the directory does not
@@ -74,7 +77,7 @@ def save_model(
         inside := getattr(model, "module", None), nn.Module
     ):
         model = inside
-    description = describe(model, class_names, preprocessing, provenance)
+    description = describe(model, class_names, preprocessing, provenance, multi_label)
     if not path.parent.is_dir():
         raise InputError(f"there is no directory {path.parent} to write {path.name} into: make it")
     tensors = {
@@ -91,6 +94,7 @@ def describe(
     class_names: list[str] | None = None,
     preprocessing: "Preprocessing | None" = None,
     provenance: dict[str, Any] | None = None,
+    multi_label: bool = False,
 ) -> ModelDescription:
     """Describes a model of `create_model`.
 
@@ -114,6 +118,7 @@ def describe(
         class_names=None if class_names is None else [str(name) for name in class_names],
         preprocessing=None if preprocessing is None else preprocessing.to_dict(),
         provenance=provenance or {},
+        multi_label=multi_label,
     )
 
 
@@ -143,6 +148,7 @@ def build(
             described,
             arguments=dict(model.arguments),  # type: ignore[arg-type]
             class_names=described.class_names if num_classes is None else None,
+            multi_label=described.multi_label and num_classes is None,
         )
     told = described.preprocessing
     return LoadedModel(

@@ -14,6 +14,7 @@ from xception.export.calibration import make_calibration
 from xception.export.engine import FLOAT32_TOLERANCE
 from xception.export.exported_check import compare_with_model
 from xception.export.exporting import export_model
+from xception.weights.files import save_model
 
 for library in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(library)
@@ -58,6 +59,13 @@ def test_feature_maps_are_no_one_output(tmp_path):
     network = create_model("xception", features_only=True, width=0.0625)
     with pytest.raises(InputError, match="a list of feature maps"):
         export_model(network, tmp_path / "model.pt2")
+
+
+def test_probabilities_of_several_labels_are_no_softmax(tmp_path):
+    network = create_model("xception", num_classes=3, width=0.0625, middle_flow_repeats=0)
+    save_model(network, tmp_path / "several.safetensors", multi_label=True)
+    with pytest.raises(InputError, match="take --head logits, and the sigmoid of each"):
+        export_model(tmp_path / "several.safetensors", tmp_path / "x.pt2", head="softmax")
 
 
 def test_calibration_images_of_another_size_are_refused(converted, tmp_path):

@@ -1,4 +1,6 @@
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,24 @@ def test_predict_equals_the_model_on_the_preprocessed_image(loaded, folder):
     assert prediction.probabilities == pytest.approx(expected.values[:3].tolist(), rel=1e-4)
     assert prediction.classes == tuple(CLASSES[i] for i in prediction.indices)
     assert prediction.error is None
+
+
+def test_predict_gives_the_sigmoids_of_a_model_for_several_labels(loaded, folder):
+    """By hand: 1 / (1 + exp(-z)), which need not add up to one; logits of 30 and 40 stay apart."""
+    several = replace(loaded, description=replace(loaded.description, multi_label=True))
+    chosen = torch.tensor([-1.0, 30.0, 0.0, 40.0, 2.0, -50.0, 0.5])
+
+    class Fixed(torch.nn.Module):
+        num_classes = 7
+
+        def forward(self, images):
+            return chosen.expand(len(images), -1)
+
+    several = replace(several, model=Fixed())
+    (prediction,) = predict(several, [folder / "b.png"], top_k=5, device="cpu")
+    assert prediction.indices == (3, 1, 4, 6, 2)
+    by_hand = [1 / (1 + math.exp(-z)) for z in (40.0, 30.0, 2.0, 0.5, 0.0)]
+    assert prediction.probabilities == pytest.approx(by_hand, rel=1e-6)  # float32
 
 
 def test_predict_gives_a_row_for_each_unreadable_file(loaded, folder):

@@ -10,6 +10,7 @@ from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError
 from xception.models.registry import create_model
 from xception.weights.containers import read_safetensors_metadata
+from xception.weights.conversion import convert
 from xception.weights.files import load_model, open_model, read_description, save_model
 
 NAMES = ["cat", "dog", 'Ω "quoted"']
@@ -48,6 +49,7 @@ def test_save_and_open_give_the_same_model(model, images, tmp_path):
         class_names=NAMES,
         preprocessing=PREPROCESSING,
         provenance={"recipe": "digits-xception"},
+        multi_label=True,
     )
     loaded = open_model(path)
     assert torch.equal(logits(loaded.model, images), logits(model, images))
@@ -55,6 +57,10 @@ def test_save_and_open_give_the_same_model(model, images, tmp_path):
     assert loaded.class_names == NAMES
     assert loaded.preprocessing == PREPROCESSING
     assert loaded.description.provenance == {"recipe": "digits-xception"}
+    assert loaded.description.multi_label
+    assert not open_model(path, num_classes=2).description.multi_label  # a new head, another task
+    convert(path, tmp_path / "b.safetensors")
+    assert read_description(tmp_path / "b.safetensors").multi_label
     assert loaded.model.arguments == model.arguments
     assert loaded.path == path
 
@@ -231,6 +237,7 @@ def test_missing_batch_counters_do_no_harm(model, images, tmp_path):
         ("architecture", "xcepton", "did you mean 'xception'"),
         ("arguments", {"wdth": 1}, "has no argument 'wdth'; did you mean 'width'"),
         ("class_names", "cat", "no valid 'class_names'"),
+        ("multi_label", "no", "no valid 'multi_label'"),
     ],
 )
 def test_bad_descriptions_are_told(key, value, message, model, tmp_path):
