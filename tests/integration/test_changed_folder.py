@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from noise_pictures import write_pictures
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -27,12 +28,7 @@ COUNT = 10  # images of each class; a fifth of them is held out
 def trained(tmp_path_factory):
     """A folder of two classes of noise, and a run of two epochs on it."""
     place = tmp_path_factory.mktemp("folder")
-    generator = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (place / "images" / name).mkdir(parents=True)
-        for number in range(COUNT):
-            pixels = generator.integers(0, 256, (36, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(place / "images" / name / f"{number}.png")
+    write_pictures(place / "images", COUNT)
     assert main(words(place)) == 0
     return place
 

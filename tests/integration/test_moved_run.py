@@ -3,10 +3,9 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from noise_pictures import write_pictures
 from safetensors.torch import load_file
 
 from xception.cli.main import main
@@ -20,12 +19,7 @@ COUNT = 10
 def trained(tmp_path_factory):
     """Starting weights, images, and a finished run of two epochs from the one on the other."""
     place = tmp_path_factory.mktemp("here")
-    generator = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (place / "images" / name).mkdir(parents=True)
-        for number in range(COUNT):
-            pixels = generator.integers(0, 256, (36, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(place / "images" / name / f"{number}.png")
+    write_pictures(place / "images", COUNT)
     torch.manual_seed(0)
     size = {"width": 0.125, "middle_flow_repeats": 1, "stem_strides": (1, 1)}
     model = create_model("xception", num_classes=3, **size)

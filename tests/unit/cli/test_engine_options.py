@@ -1,51 +1,12 @@
 import json
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from xception import create_model
-from xception.data.digits import open_digits
-from xception.data.preprocessing import Preprocessing
 from xception.export.processor import cpu_flags, multiplies_bfloat16
-from xception.weights.files import save_model
 
 needs_bfloat16 = pytest.mark.skipif(
     not multiplies_bfloat16(cpu_flags()), reason="this processor does not multiply bfloat16"
 )
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """Forty held-out scans in folders named after the digits, unpacked."""
-    source = open_digits("evaluation")
-    folder = tmp_path_factory.mktemp("digits")
-    for digit in range(10):
-        (folder / str(digit)).mkdir()
-        for index in np.flatnonzero(source.labels == digit)[:4]:
-            pixels = source[int(index)][0].permute(1, 2, 0).numpy()
-            Image.fromarray(pixels).save(folder / str(digit) / f"{index}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """Random weights with a head that tells images apart, in a folder of its own."""
-    torch.manual_seed(0)
-    network = create_model(
-        "xception", num_classes=10, width=0.0625, middle_flow_repeats=0, stem_strides=(1, 1)
-    )
-    network.train()
-    scans = open_digits("evaluation").images[:64]
-    preprocessing = Preprocessing(size=32, crop_fraction=1.0)
-    with torch.no_grad():
-        for _ in range(40):  # the running statistics settle at those of the scans
-            network(preprocessing.normalize(scans))
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    names = [str(digit) for digit in range(10)]
-    save_model(network.eval(), path, class_names=names, preprocessing=preprocessing)
-    return path
 
 
 def rows_of(out):
