@@ -126,7 +126,9 @@ def _answer(described: ExportedDescription) -> list[str]:
     if described.output == "features":
         return ["print(features.shape)"]
     lines = []
-    if described.output == "logits":
+    if described.model.multi_label:
+        lines = ["probabilities = 1 / (1 + np.exp(-logits))  # an image may have several classes"]
+    elif described.output == "logits":
         lines = [
             "probabilities = np.exp(logits - logits.max())",
             "probabilities /= probabilities.sum()",

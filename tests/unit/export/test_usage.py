@@ -16,6 +16,7 @@ from xception.export.exporting import export_model
 from xception.export.opening import open_network, pixels_of
 from xception.export.usage import usage
 from xception.inference.prediction import open_image, predict
+from xception.weights.files import save_model
 
 CENTRAL = Preprocessing(size=40, crop_fraction=0.875)
 WHOLE = Preprocessing(size=48, crop_fraction=1.0)
@@ -71,6 +72,7 @@ def trained(photographs):
         ("b.pt2", PAD, {"pixels": True, "head": "softmax"}),
         ("d.pt2", SQUASH, {}),
         ("c.pt2", CENTRE, {"class_names": None}),
+        ("e.pt2", CENTRE, {"multi_label": True}),
     ],
 )
 def test_the_printed_lines_agree_with_predict(
@@ -83,10 +85,10 @@ def test_the_printed_lines_agree_with_predict(
         pytest.importorskip("openvino")
     monkeypatch.chdir(tmp_path)
     names = [f"class {letter}" for letter in "abcde"]
-    options = {"class_names": names} | options
-    file = export_model(
-        trained(preprocessing), tmp_path / name, preprocessing=preprocessing, **options
-    )
+    options = {"class_names": names, "multi_label": False} | options
+    source = tmp_path / "model.safetensors"
+    save_model(trained(preprocessing), source, multi_label=options.pop("multi_label"))
+    file = export_model(source, tmp_path / name, preprocessing=preprocessing, **options)
     classes, probabilities = set(), []
     for number in (0, 3, 4, 9):
         photo = photographs / f"{number:02}.png"
