@@ -26,6 +26,7 @@ VERBS = {
     "train": "train a model as a recipe says",
     "evaluate": "top-1, top-5 and loss of a model on a data set",
     "predict": "classify images",
+    "serve": "a model behind HTTP",
     "inspect": "a model's layers, shapes, parameters, cost",
     "benchmark": "speed of training, inference and kernels, beside the peers'",
     "data": "pack labelled images into shards, verify and inspect them",

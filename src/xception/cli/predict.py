@@ -12,7 +12,7 @@ from xception.errors import count_of
 if TYPE_CHECKING:
     from jsonargparse import Namespace
 
-    from xception.inference.prediction import Prediction
+    from xception.inference.classification import Prediction
 
 SUMMARY = "classify images"
 
@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
     from xception.cli.engine_choice import with_engine
     from xception.cli.prediction_output import show_predictions, write_predictions
     from xception.export.opening import open_network
-    from xception.inference.prediction import names_of, predict
+    from xception.inference.classification import names_of
+    from xception.inference.prediction import predict
 
     loaded = open_network(options.model, weights=options.weights, threads=options.threads)
     loaded = with_engine(

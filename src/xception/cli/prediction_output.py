@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xception.cli.progress import progress_bar
-from xception.inference.prediction import Prediction
+from xception.inference.classification import Prediction
 from xception.inference.tables import table_file
 
 ROWS_AT_ONCE = 16  # images that are laid out together on a terminal

@@ -8,18 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xception.inference.classification import Prediction as Prediction
     from xception.inference.evaluation import Evaluation as Evaluation
     from xception.inference.examples import store_evaluation as store_evaluation
     from xception.inference.map_scoring import MapEvaluation as MapEvaluation
     from xception.inference.map_scoring import evaluate_map as evaluate_map
-    from xception.inference.prediction import Prediction as Prediction
     from xception.inference.prediction import predict as predict
     from xception.inference.scoring import evaluate as evaluate
 
 _HOME = {
     "Evaluation": "evaluation",
     "MapEvaluation": "map_scoring",
-    "Prediction": "prediction",
+    "Prediction": "classification",
     "evaluate": "scoring",
     "evaluate_map": "map_scoring",
     "predict": "prediction",

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,33 +15,20 @@ from xception.data.decoding import MAX_PIXELS, UnreadableImageError, read_image
 from xception.data.preprocessing import Preprocessing
 from xception.data.shared_memory import require_shared_memory
 from xception.data.worker_process import settle_worker, signals_held
-from xception.errors import InputError, RunFailedError
+from xception.errors import InputError
 from xception.inference.classes import require_classifier
-from xception.inference.devices import choose_device, choose_workers, inference_mode
+from xception.inference.classification import (
+    Prediction,
+    most_probable,
+    names_of,
+    prediction_of,
+)
+from xception.inference.devices import choose_device, choose_workers
 from xception.inference.inputs import find_images
 from xception.weights.files import LoadedModel
 
 # The largest image that would be decoded, 16 bits a channel and not compressed, and its header.
 _MOST_BYTES = 8 * MAX_PIXELS + 2**20
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one image, or why it says nothing.
-
-    Attributes:
-        path: The file.
-        classes: The names of the k most probable classes, the most probable first.
-        indices: Their numbers among the model's outputs.
-        probabilities: Their probabilities in [0, 1].
-        error: None, or the reason why the image could not be read; then the others are empty.
-    """
-
-    path: str
-    classes: tuple[str, ...] = ()
-    indices: tuple[int, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    error: str | None = None
 
 
 def predict(
@@ -107,13 +93,6 @@ def _predictions(
         yield from _classify(loaded, batch, names, k, device)
 
 
-def names_of(loaded: LoadedModel) -> list[str]:
-    """The model's class names; their numbers where its file does not tell them."""
-    count = loaded.model.num_classes
-    assert isinstance(count, int)
-    return list(loaded.class_names or (str(index) for index in range(count)))
-
-
 def open_image(path: str) -> Tensor:
     """Reads and decodes a file of which nothing is known.
 
@@ -165,32 +144,9 @@ def _classify(
     loaded: LoadedModel, batch: list[_Read], names: list[str], k: int, device: torch.device
 ) -> Iterator[Prediction]:
     crops = [read.crop for read in batch if read.crop is not None]
-    rows: Iterator[tuple[list[float], list[int]]] = iter(())
-    if crops:
-        # Not around a yield: whoever consumes the predictions keeps his own gradient mode.
-        with inference_mode(loaded.model, device):
-            images = loaded.preprocessing.normalize(torch.stack(crops).to(device))
-            logits = loaded.model(images.contiguous(memory_format=torch.channels_last)).float()
-            if loaded.description.multi_label:
-                best = logits.topk(k, dim=1)  # of the logits: many sigmoids round to one
-                values = best.values.sigmoid()
-            else:
-                best = logits.softmax(dim=1).topk(k, dim=1)
-                values = best.values
-        rows = zip(values.tolist(), best.indices.tolist(), strict=True)
+    rows = iter(most_probable(loaded, crops, k, device))
     for read in batch:
         if read.crop is None:
             yield Prediction(read.path, error=read.error)
-            continue
-        probabilities, indices = next(rows)
-        if any(p != p for p in probabilities):
-            raise RunFailedError(
-                f"the model's output for {read.path} is NaN; its weights are damaged or its "
-                "training diverged: take an earlier checkpoint"
-            )
-        yield Prediction(
-            path=read.path,
-            classes=tuple(names[index] for index in indices),
-            indices=tuple(indices),
-            probabilities=tuple(probabilities),
-        )
+        else:
+            yield prediction_of(read.path, next(rows), names)

@@ -1,0 +1,93 @@
+"""What a request brings: one image as its body, or several in a form."""
+
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
+MOST_IMAGES = 64
+"""Of one form."""
+
+
+class SentImage(NamedTuple):
+    """An image as it came.
+
+    Attributes:
+        name: Its file's name, or that of its field, or "the image" for a body.
+        encoded: The bytes of the file.
+    """
+
+    name: str
+    encoded: bytes
+
+
+def is_form(request: Request) -> bool:
+    """Whether a request brings a form with files. (Curl calls a plain body a form of fields.)"""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+async def read_images(request: Request, most_bytes: int) -> list[SentImage]:
+    """Reads the body.
+
+    Args:
+        request: A POST.
+        most_bytes: Of the body, all images together.
+
+    Returns:
+        One image of a plain body; of a form, every file in its order.
+
+    Raises:
+        HTTPException: 400 for nothing, or a broken form; 413 for too much.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:18]) > most_bytes:
+        raise _too_much(most_bytes)  # before it is sent
+    request = Request(request.scope, _limited(request.receive, most_bytes))
+    if not is_form(request):
+        encoded = await request.body()
+        if not encoded:
+            raise HTTPException(400, "the body is empty; send the bytes of an image file")
+        return [SentImage("the image", encoded)]
+    async with request.form(max_files=MOST_IMAGES) as form:
+        images = [
+            SentImage(value.filename or field, await value.read())
+            for field, value in form.multi_items()
+            if not isinstance(value, str)
+        ]
+    if not images:
+        raise HTTPException(400, "the form has no file; send images as files (curl -F image=@…)")
+    return images
+
+
+def classes_asked_for(request: Request, default: int, most: int) -> int:
+    """The k of ``?top_k=k``, no more than there are classes.
+
+    Raises:
+        HTTPException: 400: it is no number from 1 on.
+    """
+    text = request.query_params.get("top_k")
+    if text is None:
+        return min(default, most)
+    if not (text.isascii() and text.isdigit()) or int(text[:9]) < 1:
+        raise HTTPException(400, f"top_k is '{text[:40]}'; give a whole number from 1 on")
+    return min(int(text[:9]), most)
+
+
+def _limited(receive: Receive, most_bytes: int) -> Receive:
+    """Passes a body on and stops where it is too long, whatever it announced."""
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes:
+            raise _too_much(most_bytes)
+        return message
+
+    return limited
+
+
+def _too_much(most_bytes: int) -> HTTPException:
+    return HTTPException(413, f"the body has more than {most_bytes:,} bytes, the limit")
