@@ -8,7 +8,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from importlib.resources import files
 from typing import Any
 
@@ -48,8 +48,8 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         with service.statistics.request_seconds.time():
             k = classes_asked_for(request, top_k, len(service.names))
             images = await read_images(request, service.limits.request_bytes)
-            found = await asyncio.gather(
-                *(service.predict(image.name, image.encoded, k) for image in images)
+            found = await _all_or_none(
+                service.predict(image.name, image.encoded, k) for image in images
             )
         status = 400 if all(one.error for one in found) else 200
         if not is_form(request):
@@ -92,6 +92,16 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         },
         lifespan=lifespan,
     )
+
+
+async def _all_or_none(asked: Iterable[Coroutine[Any, Any, Prediction]]) -> list[Prediction]:
+    """Waits for all; where one fails, the others leave the queue: nobody would hear of them."""
+    tasks = [asyncio.create_task(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _told(found: Prediction) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many images wait for the network."""
-        return len(self._waiting)
+        """How many images wait for the network, without those whose client has gone."""
+        return sum(1 for _ in _unanswered(self._waiting))
 
     async def classify(self, crop: Tensor, k: int) -> MostProbable:
         """Waits for an image's turn.

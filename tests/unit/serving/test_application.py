@@ -147,6 +147,7 @@ def test_predict_refuses_with_503_while_too_many_wait(loaded, pictures):
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "1"
         assert "waiting already" in answer.json()["error"]
+        # The form's other images have left the queue.
         assert client.post("/predict", content=pictures[0]).status_code == 200
     assert service.statistics.count("refused") in (1, 2)  # the second may be in the network yet
 
