@@ -36,7 +36,7 @@ def run(*words):
 
 def test_convert_prints_what_it_recognised_and_writes_it_all(timm_file, tmp_path, capsys):
     target = tmp_path / "mine.safetensors"
-    (tmp_path / "names.txt").write_text("cat\ndog\nhorse\n")
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\nhorse\r\n")
     names = tmp_path / "names.txt"
     assert run("convert", timm_file, target, "--class-names", names, "--image-size", 150) == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -49,15 +49,15 @@ def _read_names(path: str) -> list[str]:
     """
     from pathlib import Path
 
+    from xception.data.class_lists import lines_of
     from xception.errors import InputError
 
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return [line for line in lines_of(Path(path)) if line]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} can't be read ({error}): give a text file with one class name a line"
         ) from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _show(stored: "StoredModel", target: str) -> None:

@@ -20,7 +20,7 @@ from importlib import import_module
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from xception.errors import InputError
@@ -156,9 +156,34 @@ def _one_pixel_jpeg() -> bytes:
 _PROBE = _one_pixel_jpeg()
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; 1 is upright."""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation says; as it lies where its EXIF is damaged.
+
+    PIL's own ``exif_transpose`` also writes the EXIF anew, and so fails at an image that is sound.
+    """
+    image.load()  # TIFF is turned by this already, and its orientation is gone
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of damaged EXIF: SyntaxError, struct.error, …
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
 def from_pil(image: Image.Image) -> Tensor:
     """The RGB pixels of a PIL image, upright, on white: (3, H, W) uint8."""
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith("I"):  # 16-bit grey; "I" is how older PILs open it
         values = np.asarray(image).astype(np.float64)
         grey = np.rint(values.clip(0, 65535) / 257).astype(np.uint8)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from xception.data.class_lists import is_text
 from xception.data.encoded_images import ImageFiles
 from xception.data.held_out import held_out_by_name, held_out_by_position
 from xception.data.sources import FileSource, Subset
@@ -134,7 +135,7 @@ def class_folders(folder: Path) -> list[str]:
     """The names of the classes: the visible folders in a folder, sorted.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or one whose name is no text.
     """
     names = _visible_folders(folder)
     if not names:
@@ -142,6 +143,12 @@ def class_folders(folder: Path) -> list[str]:
             f"{folder} holds no folders; images belong into one folder per class, "
             f"like {folder}/cat/1.jpg"
         )
+    for name in names:
+        if not is_text(name):
+            raise InputError(
+                f"the class folder {os.fsencode(folder / name)!r} is not called in UTF-8, and no "
+                "weights file could hold the name of its class; rename it"
+            )
     return names
 
 

@@ -14,7 +14,7 @@ Where = Callable[[int], str]  # names a row of the table in a message
 
 
 def require_columns(path: Path, found: Sequence[str]) -> None:
-    """Raises where a table lacks a column, or where one is probably misspelt.
+    """Raises where a table lacks a column, has it twice, or where one is probably misspelt.
 
     Raises:
         InputError: It does.
@@ -26,10 +26,42 @@ def require_columns(path: Path, found: Sequence[str]) -> None:
                 "rename the one that holds "
                 + ("the images' paths" if name == "image" else "their labels")
             )
+        if found.count(name) > 1:
+            raise InputError(
+                f"{path} has the column '{name}' twice, and one of them would not be read; "
+                "put all of an image's labels into one cell"
+            )
     for name in found:
         if name not in (*REQUIRED, *OPTIONAL) and nearest(name, list(OPTIONAL)):
             raise InputError(
                 f"{path} has a column '{name}'{nearest(name, list(OPTIONAL))}; rename it"
+            )
+
+
+def require_once(paths: Sequence[str], table: Path, first_row: int = 0) -> None:
+    """Raises where two rows are of one image.
+
+    A table with a row to each label, as many tools write, would teach of the same image that it
+    has a class and that it has not, and hold out images that are trained on.
+
+    Args:
+        paths: One to a row.
+        table: Where they stand.
+        first_row: The number of the first.
+
+    Raises:
+        InputError: An image is there twice.
+    """
+    hashes = np.fromiter(map(hash, paths), np.int64, len(paths))  # 8 bytes a row, no set of texts
+    values, counts = np.unique(hashes, return_counts=True)
+    suspects = np.flatnonzero(np.isin(hashes, values[counts > 1]))
+    seen: dict[str, int] = {}
+    for row in suspects.tolist():
+        first = seen.setdefault(paths[row], row)
+        if first != row:
+            raise InputError(
+                f"{table} has the image {paths[row]} twice, in rows {first + first_row} and "
+                f"{row + first_row}; give each image one row, with all of its labels"
             )
 
 
@@ -71,7 +103,7 @@ class ClassIds:
         Raises:
             InputError: No such class.
         """
-        if word not in self.ids and word.lstrip("-").isdecimal():
+        if word not in self.ids and word.removeprefix("-").isdecimal():
             return self.of(int(word), where)
         return self.of(word, where)
 

@@ -21,7 +21,14 @@ import numpy as np
 
 from xception.data.csv_rows import csv_rows
 from xception.data.encoded_images import EncodedImages, ImageFiles
-from xception.data.label_checks import OPTIONAL, REQUIRED, ClassIds, checked_labels, require_columns
+from xception.data.label_checks import (
+    OPTIONAL,
+    REQUIRED,
+    ClassIds,
+    checked_labels,
+    require_columns,
+    require_once,
+)
 from xception.data.parquet_tables import read_parquet_table
 from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError, nearest
@@ -71,6 +78,7 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> LabelTable:
         columns = RowColumns(ClassIds(class_names), words=path.suffix == ".csv")
         for where, row in rows:
             columns.append(row, where)
+        require_once(columns.paths, path, first_row=1)
         images = ImageFiles(path.parent, _with_slashes(path.parent, columns.paths))
         present, weights, absent = columns.lists()
         first_row = 1
@@ -191,6 +199,7 @@ def _with_slashes(folder: Path, paths: list[str]) -> list[str]:
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
     with path.open(encoding="utf-8-sig") as file:
+        begun = False
         try:
             for number, line in enumerate(file, start=1):
                 where = f"{path} line {number}"
@@ -204,8 +213,9 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
                     raise InputError(
                         f'{where} must be an object like {{"image": …, "labels": […]}}'
                     )
-                if number == 1:
+                if not begun:
                     require_columns(path, list(row))
+                    begun = True
                 yield where, row
         except UnicodeDecodeError:
             raise InputError(f"{path} is not a text file in UTF-8") from None

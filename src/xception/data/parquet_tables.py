@@ -13,7 +13,7 @@ from xception.data.encoded_images import (
     damaged_parquet,
     open_parquet,
 )
-from xception.data.label_checks import OPTIONAL, REQUIRED, ClassIds, require_columns
+from xception.data.label_checks import OPTIONAL, REQUIRED, ClassIds, require_columns, require_once
 from xception.data.targets import Ragged
 from xception.errors import InputError
 
@@ -50,7 +50,9 @@ def read_parquet_table(path: Path, class_names: Sequence[str]) -> Columns:
     if in_file:
         images: EncodedImages = ParquetImages(path, "image")
     else:
-        images = ImageFiles(path.parent, table["image"].to_pylist())
+        paths = table["image"].to_pylist()
+        require_once(paths, path)
+        images = ImageFiles(path.parent, paths)
     present = _class_ids(path, "labels", table["labels"], class_names)
     absent = None
     if "absent" in wanted:

@@ -73,9 +73,13 @@ class Preprocessing:
             raise InputError(
                 f"there is no interpolation '{self.interpolation}'; use 'bilinear' or 'bicubic'"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        numbers = [*self.mean, *self.std]
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers)):
+            raise InputError(f"mean {self.mean} and std {self.std} need three numbers each")
+        if min(self.std) <= 0 or max(self.mean) > 1:
             raise InputError(
-                f"mean {self.mean} and std {self.std} need three values each, std above 0"
+                f"mean {self.mean} and std {self.std} are shares of 255, std above 0 and mean at "
+                "most 1: divide numbers for pixels from 0 to 255 by 255"
             )
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -171,7 +175,10 @@ class Preprocessing:
         values: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()
         }
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:  # of a damaged file, or one that somebody has edited
+            raise InputError(f"preprocessing has a value of a wrong type ({error})") from None
 
 
 def _shortened(image: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ def read_tars(source: Path, class_names: Sequence[str]) -> LabelTable:
         for key, parts in _samples(path).items():
             image = next((parts[suffix] for suffix in IMAGES if suffix in parts), None)
             if image is None:
+                _refuse_dotted(path, parts)
                 continue
             where = f"{path}:{key}"
             columns.append({"image": key, **_row(path, parts, classes, where)}, where)
@@ -117,6 +118,20 @@ def _samples(path: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
             f"{path} can't be read as an uncompressed tar file ({reason}); unpack it"
         ) from None
     return samples
+
+
+def _refuse_dotted(path: Path, parts: dict[str, tarfile.TarInfo]) -> None:
+    """Raises where an image is no sample for a point in its name: silence would lose it.
+
+    Raises:
+        InputError: With its name.
+    """
+    for suffix, member in parts.items():
+        if suffix.endswith(IMAGES):
+            raise InputError(
+                f"{path}:{member.name} has a point in its name, which ends at the first one in "
+                f"such files ('{suffix}' counts as its kind): rename it, and the file of its labels"
+            )
 
 
 def _row(

@@ -22,7 +22,7 @@ from xception.export.conversion import (
 from xception.export.engine import Run
 from xception.export.exported_description import ENTRIES, ExportedDescription
 from xception.export.extras import require_library
-from xception.export.program_check import METADATA_FILE, require_plain_program
+from xception.export.program_check import METADATA_FILE
 from xception.export.quantisation import Scale, quantise_onnx, quantise_openvino
 from xception.export.runtimes import run_onnxruntime, run_openvino, run_program
 
@@ -110,11 +110,6 @@ def _read_program(path: Path) -> Mapping[str, Any]:
     return {}
 
 
-def _run_program(path: Path, threads: int) -> Run:
-    require_plain_program(path)
-    return run_program(path, threads)
-
-
 ONNX = Format(
     name="onnx",
     title=f"ONNX, opset {ONNX_OPSET}",
@@ -152,7 +147,7 @@ PROGRAM = Format(
     quantise=None,
     write=_write_program,
     read=_read_program,
-    run=_run_program,
+    run=run_program,
 )
 FORMATS = {known.name: known for known in (ONNX, PROGRAM, OPENVINO)}
 

@@ -31,27 +31,35 @@ _OPERATIONS = re.compile(r"torch\.ops\.aten\.(?!__)\w+\.(?!__)\w+")
 _SYMBOLS = re.compile(r"\w+|Symbol\('\w+'(, (positive|integer)=True)*\)")
 
 
-def require_plain_program(path: Path) -> None:
-    """Raises where a file could do more than compute a network.
+def plain_program(path: Path) -> io.BytesIO:
+    """The file's content, for ``torch.export.load``, where it can't do more than compute a network.
+
+    It is packed anew: of one file, Python's reader of archives and torch's can be made to see
+    different members.
 
     Raises:
         InputError: It holds more than that, or is damaged.
     """
+    checked = io.BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(checked, "w") as copy:
+            for name in dict.fromkeys(archive.namelist()):
                 if not _MEMBERS.fullmatch(name):
                     raise _refused(path, f"the member {name}")
+                content = archive.read(name)
                 if name.endswith("_config.json"):
-                    _require_plain_tensors(path, json.loads(archive.read(name)))
+                    _require_plain_tensors(path, json.loads(content))
                 elif name.endswith("/models/model.json"):
-                    _require_operations(path, json.loads(archive.read(name)))
+                    _require_operations(path, json.loads(content))
                 elif name.endswith("/sample_inputs/model.pt"):
-                    _require_no_objects(path, archive.read(name))
+                    _require_no_objects(path, content)
+                copy.writestr(zipfile.ZipInfo(name), content)
     except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is damaged ({error}): export it again") from error
+    checked.seek(0)
+    return checked
 
 
 def _require_plain_tensors(path: Path, config: Any) -> None:

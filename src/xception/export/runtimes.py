@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xception.export.conversion import COMPILED_FILE, INPUT
 from xception.export.engine import Run
 from xception.export.extras import require_library
+from xception.export.program_check import plain_program
 
 
 def run_torch(folded: nn.Module, threads: int) -> Run:
@@ -109,8 +110,12 @@ def run_openvino(path: Path, threads: int, batch_size: int, precision: str = "f3
 
 
 def run_program(path: Path, threads: int) -> Run:
-    """PyTorch, from a ``torch.export`` program (``.pt2``)."""
-    program = torch.export.load(path).module()
+    """PyTorch, from a ``torch.export`` program (``.pt2``).
+
+    Raises:
+        InputError: See `plain_program`.
+    """
+    program = torch.export.load(plain_program(path)).module()
 
     def run(images: Tensor) -> Tensor:
         with threads_of_torch(threads):

@@ -49,7 +49,9 @@ class ModelDescription:
             InputError: Something in it is no JSON primitive.
         """
         try:
-            return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+            told = json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+            told.encode()  # the name of a folder may be no UTF-8
+            return told
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"the model's description can't be written ({error}): "

@@ -99,14 +99,14 @@ def classifier_from_keras(arrays: Sequence[np.ndarray], prefix: str) -> dict[str
     }
 
 
-def container_in_words(container: str, dense: Sequence[np.ndarray] | None) -> str:
+def container_in_words(container: str, units: int) -> str:
     """What kind of file it is, and whether its one sigmoid unit became two classes.
 
     Args:
         container: The kind of file.
-        dense: Kernel and bias of its dense layer; None without one.
+        units: Of its dense layer; 0 without one.
     """
-    if dense is None or dense[0].shape[1] != 1:
+    if units != 1:
         return container
     return f"{container}; its one sigmoid unit read as two classes, of which it is the second"
 

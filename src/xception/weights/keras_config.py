@@ -1,4 +1,4 @@
-"""What a Keras model's configuration tells of its input: size and scale.
+"""What a Keras model's configuration tells: its input's size and scale, its last activation.
 
 ``model.save()`` keeps the configuration beside the weights, as JSON; files of weights alone don't.
 """
@@ -16,39 +16,42 @@ _IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class KerasInput:
-    """A model's input, as far as its configuration tells.
+class KerasConfig:
+    """A model's input and output, as far as its configuration tells.
 
     Attributes:
         size: Height and width in pixels; None where they are not fixed.
         mean: As in `Preprocessing`, from a ``Rescaling`` layer; None without one.
         std: The same.
+        sigmoid: Whether the last activation is a sigmoid.
     """
 
     size: tuple[int, int] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    sigmoid: bool = False
 
 
-def input_of(config: str | bytes | None) -> KerasInput:
+def read_config(config: str | bytes | None) -> KerasConfig:
     """Reads a configuration; what is missing or in no known form is not told.
 
     Example:
         >>> layer = {"class_name": "InputLayer", "config": {"batch_shape": [None, 150, 150, 3]}}
-        >>> input_of(json.dumps({"config": {"layers": [layer]}})).size
+        >>> read_config(json.dumps({"config": {"layers": [layer]}})).size
         (150, 150)
     """
     try:
         content = json.loads(config or "{}")
     except (ValueError, RecursionError):
-        return KerasInput()
+        return KerasConfig()
     layers = list(_layers(content))
     scales = [layer for layer in layers if layer.get("class_name") == "Rescaling"]
     mean, std = _scale(scales[0]["config"]) if len(scales) == 1 else (None, None)
-    return KerasInput(_size(layers), mean, std)
+    activations = [x["config"]["activation"] for x in layers if "activation" in x["config"]]
+    return KerasConfig(_size(layers), mean, std, activations[-1:] == ["sigmoid"])
 
 
-def preprocessing_of(told: KerasInput, num_classes: int, origin: str) -> dict[str, Any]:
+def preprocessing_of(told: KerasConfig, num_classes: int, origin: str) -> dict[str, Any]:
     """The preprocessing of a Keras file: `Preprocessing.to_dict()`.
 
     ImageNet's, with its crop, for the published head or none; that of Keras' image folders for

@@ -17,7 +17,7 @@ import numpy as np
 
 from xception.errors import InputError
 from xception.weights.containers import first_line
-from xception.weights.keras_config import KerasInput, input_of
+from xception.weights.keras_config import KerasConfig, read_config
 
 _WEIGHTS = (
     "depthwise_kernel",
@@ -53,12 +53,12 @@ class KerasFile:
         layers: In the file's order: that of Keras' ``model.layers``, in Keras 3 files only within
             each class of layers.
         container: What kind of file it is, in words.
-        input: What its configuration tells of the model's input.
+        config: What its configuration tells of the model.
     """
 
     layers: list[KerasLayer]
     container: str
-    input: KerasInput = field(default_factory=KerasInput)
+    config: KerasConfig = field(default_factory=KerasConfig)
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -82,7 +82,7 @@ def read_keras_file(path: Path) -> KerasFile:
             with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member:
                 content = io.BytesIO(member.read())
                 has_config = "config.json" in archive.namelist()
-                told = input_of(archive.read("config.json") if has_config else None)
+                told = read_config(archive.read("config.json") if has_config else None)
             with h5py.File(content, "r") as file:
                 _refuse_links(file)
                 return KerasFile(_keras3_layers(file), "Keras 3 model (.keras)", told)
@@ -109,7 +109,7 @@ def _read_hdf5(file: Any, path: Path) -> KerasFile:
         version = _text(root.attrs.get("keras_version", "1"))
         kind = "model.save() file (.h5)" if saved_model else "weights (.h5)"
         layers = [layer for name in names for layer in _layers_of(root, name, path)]
-        told = input_of(file.attrs.get("model_config"))
+        told = read_config(file.attrs.get("model_config"))
         return KerasFile(layers, f"Keras {version.split('.')[0]} {kind}", told)
     if "layers" in file or "_layer_checkpoint_dependencies" in file:
         return KerasFile(_keras3_layers(file), "Keras 3 weights (.weights.h5)")

@@ -64,7 +64,8 @@ def inception_v3_from_keras(file: KerasFile, path: Path, variant: str) -> Stored
             tensors[f"{ours}.conv.bias"] = torch.from_numpy(convolution.arrays[1].copy())
         tensors |= norm_from_keras(normalization.arrays, f"{ours}.norm")
     num_classes = 0
-    words = container_in_words(file.container, dense[0].arrays if dense else None)
+    units = dense[0].arrays[0].shape[1] if dense else 0
+    words = container_in_words(file.container, units)
     if dense:
         tensors |= classifier_from_keras(dense[0].arrays, CLASSIFIER)
         num_classes = int(tensors[f"{CLASSIFIER}.weight"].shape[0])
@@ -77,8 +78,9 @@ def inception_v3_from_keras(file: KerasFile, path: Path, variant: str) -> Stored
             "numerics": "keras",
         },
         numerics="keras",
-        preprocessing=preprocessing_of(file.input, num_classes, str(path)),
+        preprocessing=preprocessing_of(file.config, num_classes, str(path)),
         provenance={"converted_from": path.name, "container": words},
+        multi_label=file.config.sigmoid and units > 1,
     )
     kind = "keras-inception-v3-paper" if variant == "paper" else "keras-inception-v3"
     return StoredModel(description, tensors, path, kind, words)

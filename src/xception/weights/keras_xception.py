@@ -22,7 +22,7 @@ from xception.weights.keras_arrays import (
     signature,
 )
 from xception.weights.keras_config import preprocessing_of
-from xception.weights.keras_hdf5 import KerasFile, KerasLayer
+from xception.weights.keras_hdf5 import KerasFile, KerasLayer, numbered
 from xception.weights.matching import enumerate_names
 from xception.weights.xception_layout import CLASSIFIER, LAYERS, Layer
 
@@ -82,7 +82,8 @@ def xception_from_keras(file: KerasFile, path: Path) -> StoredModel:
     for layer, arrays in norms:
         tensors |= norm_from_keras(arrays, f"{layer.ours}.norm")
     num_classes = 0
-    words = container_in_words(file.container, dense[0].arrays if dense else None)
+    units = dense[0].arrays[0].shape[1] if dense else 0
+    words = container_in_words(file.container, units)
     if dense:
         tensors |= classifier_from_keras(dense[0].arrays, CLASSIFIER)
         num_classes = int(tensors[f"{CLASSIFIER}.weight"].shape[0])
@@ -91,8 +92,9 @@ def xception_from_keras(file: KerasFile, path: Path) -> StoredModel:
         architecture="xception",
         arguments={"num_classes": num_classes, "in_channels": in_channels, "numerics": "keras"},
         numerics="keras",
-        preprocessing=preprocessing_of(file.input, num_classes, str(path)),
+        preprocessing=preprocessing_of(file.config, num_classes, str(path)),
         provenance={"converted_from": path.name, "container": words},
+        multi_label=file.config.sigmoid and units > 1,
     )
     return StoredModel(description, tensors, path, "keras-xception", words)
 
@@ -120,7 +122,9 @@ def _in_order(
         raise InputError(f"{origin} has a layer of Keras Xception twice: fetch or copy it again")
     if missing:
         raise InputError(f"{origin} lacks Keras Xception's layers {', '.join(missing[:8])}")
+    # By their numbers: a model within another one lists the weights that are trained first.
     unnamed = [layer for layer in found if layer.name not in named]
+    unnamed.sort(key=lambda layer: numbered(str(layer.name))[1])
     places = [layer for layer in expected if not layer.keras]
     pairs = [(named[str(layer.name)], layer.arrays) for layer in by_name]
     return pairs + [(p, layer.arrays) for p, layer in zip(places, unnamed, strict=True)]

@@ -139,17 +139,29 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None
         origin: The file's name, for messages.
 
     Raises:
-        InputError: Something is missing, extra, misshapen or not finite.
+        InputError: Something is missing, extra, misshapen, not finite or no plain number.
     """
     if mismatch := compare_with_model(tensors, model):
         raise InputError(
             f"{origin} does not fit the model {type(model).__name__}: {mismatch}; "
             "give the arguments that the weights were made with, or the right file"
         )
-    broken = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
+    odd = [k for k in tensors if not k.endswith(_COUNTER) and not _is_plain(tensors[k])]
+    if odd:
+        raise InputError(
+            f"{origin} holds other things than plain floating-point numbers in "
+            f"{enumerate_names(odd)} ({tensors[odd[0]].dtype}), as quantised or sparse files do: "
+            "take the file that it was made from"
+        )
+    broken = [k for k, v in tensors.items() if not v.float().isfinite().all()]
     if broken:
         raise InputError(
             f"{origin} holds NaN or infinity in {enumerate_names(broken)}: "
             "take another file, or an earlier checkpoint"
         )
     model.load_state_dict(dict(tensors), strict=False)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is floating-point numbers in memory, each of which counts as it stands."""
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta

@@ -61,7 +61,7 @@ def test_open_model_without_top_gives_keras_feature_maps(container, keras_xcepti
 
 
 @pytest.mark.parametrize("container", ["keras2-model", "keras3", "keras3-model"])
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", ["nothing", "all", "the first"])
 def test_open_model_reads_a_network_within_another_model(
     container, frozen, keras_xception, tmp_path
 ):
@@ -71,7 +71,9 @@ def test_open_model_reads_a_network_within_another_model(
         weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)
     )
     base.set_weights(keras_xception.model.get_weights()[:-2])
-    base.trainable = not frozen
+    base.trainable = frozen != "all"
+    for layer in base.layers[:100] if frozen == "the first" else []:
+        layer.trainable = False  # a file lists what is trained first
     images = keras.Input((size, size, 3))
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
     model = keras.Model(images, keras.layers.Dense(4)(base(scaled, training=False)))
@@ -190,8 +192,26 @@ def test_open_model_reads_one_sigmoid_unit_as_two_classes(container, keras_xcept
     model = keras.Model(images, unit(base(images, training=False)))
     loaded = open_model(write_container(model, container, tmp_path))
     assert loaded.model.num_classes == 2
+    assert not loaded.description.multi_label
     assert "read as two classes" in loaded.description.provenance["container"]
     expected = keras_answer(model, keras_xception.images)[:, 0]
     found = answer(loaded.model, keras_xception.images).softmax(1)
     assert (found[:, 1] - expected).abs().max() <= TOLERANCE
     assert (found[:, 0] - (1 - expected)).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("container", ["keras2-model", "keras3-model"])
+def test_open_model_reads_several_sigmoid_units_as_several_labels(
+    container, keras_xception, tmp_path
+):
+    size = XCEPTION_SIZE
+    base = keras.applications.Xception(
+        weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)
+    )
+    base.set_weights(keras_xception.model.get_weights()[:-2])
+    outputs = keras.layers.Dense(3, activation="sigmoid")(base.output)
+    model = keras.Model(base.input, outputs)
+    loaded = open_model(write_container(model, container, tmp_path))
+    assert loaded.description.multi_label  # else its probabilities would be a softmax
+    found = answer(loaded.model, keras_xception.images).sigmoid()
+    assert (found - keras_answer(model, keras_xception.images)).abs().max() <= TOLERANCE

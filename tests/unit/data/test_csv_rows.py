@@ -75,6 +75,13 @@ def test_a_wrong_row_is_named_by_its_line_in_the_file(tmp_path):
         read_label_table(path, CLASSES)
 
 
+def test_a_class_list_has_lines_where_an_editor_shows_them(tmp_path):
+    path = tmp_path / "classes.txt"
+    names = ["sofa\u2028bed", "a\x85b", "c\x0bd"]  # str.splitlines would make six of them
+    path.write_text("\n".join(names), encoding="utf-8")
+    assert read_class_list(path) == names
+
+
 def test_blank_lines_at_the_end_of_a_class_list_are_no_classes(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n\r\n\r\n")

@@ -122,3 +122,14 @@ def test_damaged_record_is_refused_as_damaged(noise, at):
     damaged = noise if at == 60 else whole[:at] + noise + whole[at + len(noise) :]
     with contextlib.suppress(ValueError, RuntimeError):  # what `ShardRecords` takes for damage
         assert isinstance(decode_record(damaged), Record)
+
+
+def test_an_image_in_a_tar_with_a_point_in_its_name_is_not_lost(tmp_path):
+    path = tmp_path / "t.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("a.png", "a.cls", "photo.2021.png", "photo.2021.cls"):
+            head = tarfile.TarInfo(name)
+            head.size = len(b"cat")
+            archive.addfile(head, io.BytesIO(b"cat"))
+    with pytest.raises(InputError, match=r"photo\.2021\.png has a point in its name"):
+        read_tars(path, CLASSES)

@@ -212,3 +212,31 @@ def test_read_image_names_the_reason(tmp_path, save_image):
     with pytest.raises(UnreadableImageError, match="No such file"):
         read_image(str(tmp_path / "absent.jpg"))
     assert read_image(str(save_image(tmp_path / "a.png"))).shape == (3, 9, 12)
+
+
+DAMAGED_EXIF = {
+    "no exif": b"Exif\0\0garbage",
+    "a cut entry": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0",
+    "an offset behind the end": b"Exif\0\0II*\0\xff\xff\xff\xff",
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", DAMAGED_EXIF)
+def test_decode_image_passes_over_damaged_exif(noise, form, kind):
+    options = {"lossless": True} if form == "WEBP" else {}
+    image = Image.fromarray(noise(16, 24, 3))
+    data = encoded(image, form, exif=DAMAGED_EXIF[kind], **options)
+    plain = encoded(image, form, **options)
+    np.testing.assert_array_equal(decode_image(data).numpy(), by_pil(plain))
+
+
+def test_decode_image_turns_where_exif_is_damaged_elsewhere(noise):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = bytearray(exif.tobytes())
+    number = whole.index(b"\x01\x12")
+    whole[number - 1] = 2  # announces a second entry, of which there is nothing but zeros
+    data = encoded(Image.fromarray(noise(16, 24, 3)), "PNG", exif=bytes(whole))
+    upright = UPRIGHT[6](by_pil(data).transpose(1, 2, 0)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(decode_image(data).numpy(), upright)

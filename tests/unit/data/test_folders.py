@@ -1,4 +1,6 @@
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,3 +196,15 @@ def test_a_class_called_like_a_part_is_one_and_is_told(tmp_path, save_image):
         warnings.simplefilter("error")  # a run opens both splits, and says it once
         assert len(open_folder(tmp_path, "evaluation")) == 4
     assert loose_images(tmp_path) == []  # what lies in the class is not left out
+
+
+def test_a_class_folder_whose_name_is_no_text_is_refused(tmp_path, save_image):
+    """No weights file could hold the name, which was told when the training had ended."""
+    save_image(tmp_path / "dog" / "1.png")
+    strange = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")  # Latin-1, as of an old archive
+    try:
+        save_image(Path(strange) / "1.png")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    with pytest.raises(InputError, match=r"caf\\xe9' is not called in UTF-8.*; rename it"):
+        open_folder(tmp_path, "train")

@@ -108,6 +108,10 @@ def changed(row, **cells):
         ([{"image": "a.png", "labels": [-1]}], r"label -1 is not in the class list"),
         ([{"image": "a.png", "label": ["cat"]}], r"lacks the column 'labels'"),
         ([{"image": "a.png", "labels": ["cat"], "weigths": [1]}], r"did you mean 'weights'"),
+        (
+            [*changed(1, image="a.png"), *ROWS],
+            r"has the image a.png twice, in rows [01] and [12]; give each image one row",
+        ),
     ],
 )
 def test_wrong_table_gets_one_sentence(write, rows, sentence):
@@ -123,6 +127,9 @@ def test_wrong_table_gets_one_sentence(write, rows, sentence):
         ("t.csv", "image,labels\n,cat\n", "line 2: '' is no path"),
         ("t.csv", "image,labels\n", "has no rows"),
         ("t.csv", "image,labels,weights\na.png,cat,heavy\n", "weight 'heavy' is not a number"),
+        ("t.csv", "image,labels,labels\na.png,cat,dog\n", "has the column 'labels' twice"),
+        ("t.csv", "image,labels\na.png,--1\n", "the label '--1' is not in the class list"),
+        ("t.jsonl", '\n{"image": "a.png", "lables": ["cat"]}\n', "lacks the column 'labels'"),
         ("t.jsonl", '{"image": "a.png", "labels": ["cat"]}\n{"ima\n', "line 2 is not JSON"),
         ("t.jsonl", '{"image": "a.png", "labels": "cat"}\n', "'labels' must be a list, not 'cat'"),
         ("t.jsonl", '{"image": "a.png", "labels": [true]}\n', "True is no label"),

@@ -135,7 +135,12 @@ def test_preprocessing_survives_json():
         ({"crop_fraction": 0.0}, "crop_fraction is 0.0"),
         ({"mode": "squeeze"}, "'squeeze'"),
         ({"interpolation": "cubic"}, "'cubic'"),
-        ({"std": [0.5, 0.5, 0.0]}, "std"),
+        ({"std": [0.5, 0.5, 0.0]}, "std above 0"),
+        ({"mean": [123.7, 116.3, 103.5]}, "divide numbers for pixels from 0 to 255 by 255"),
+        ({"mean": [0.5, 0.5]}, "three numbers"),
+        ({"std": [0.5, 0.5, float("nan")]}, "three numbers"),
+        ({"mean": [0.5, 0.5, "x"]}, "a value of a wrong type"),
+        ({"size": "299"}, "a value of a wrong type"),
         ({"sizes": 3}, "did you mean 'size'"),
     ],
 )

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError
 from xception.export.exporting import export_model
 from xception.export.opening import open_exported, read_exported
-from xception.export.program_check import require_plain_program
+from xception.export.program_check import plain_program
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +165,67 @@ def test_a_program_that_could_run_code_is_refused(program, tmp_path, monkeypatch
     assert not (tmp_path / "pwned").exists()
 
 
+def directory(archive):
+    """An archive's list of members as bytes, its place, and the place of what points to it."""
+    end = archive.rfind(b"PK\5\6")
+    size, start = struct.unpack("<II", archive[end + 12 : end + 20])
+    return bytearray(archive[start : start + size]), start, end
+
+
+def two_archives(seen_by_torch, seen_by_python):
+    """Two archives, of the same names and sizes, in one file.
+
+    Python takes the list of members that ends where the end record begins, and counts all places
+    from there; torch takes the list at the place that this record tells.
+    """
+    (_, told, end), (members, start, _) = directory(seen_by_torch), directory(seen_by_python)
+    first = seen_by_torch[:end]
+    shift = told - start  # Python takes what precedes the archive for something else
+    place = 0
+    while place < len(members):
+        lengths = struct.unpack_from("<HHH", members, place + 28)
+        (at,) = struct.unpack_from("<I", members, place + 42)
+        struct.pack_into("<I", members, place + 42, at + shift)
+        place += 46 + sum(lengths)
+    record = bytearray(seen_by_python[seen_by_python.rfind(b"PK\5\6") :])
+    struct.pack_into("<I", record, 16, told)
+    return first + seen_by_python[:start] + bytes(members) + bytes(record)
+
+
+def test_what_is_checked_is_what_torch_opens(network, program, tmp_path):
+    def sigmoids(name, content):
+        yield (
+            name,
+            content.replace(b"torch.ops.aten.relu.default", b"torch.ops.aten.sigmoid.default"),
+        )
+
+    def unchanged(name, content):
+        yield name, content
+
+    good, other = (
+        changed(program, tmp_path / f"{change.__name__}.pt2", change).read_bytes()
+        for change in (unchanged, sigmoids)
+    )
+    path = tmp_path / "both.pt2"
+    path.write_bytes(two_archives(other, good))
+    graphs = [str(torch.export.load(file).graph) for file in (path, program)]
+    assert ["sigmoid" in graph for graph in graphs] == [True, False]  # torch itself is deceived
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = pixels_back(images)
+    with torch.no_grad():
+        expected = network(images)
+    difference = (open_exported(path).model(images) - expected).abs().max()
+    assert difference < 1e-5 * expected.abs().max()  # float32 and 12 layers
+
+
+def pixels_back(images):
+    """The nearest images of which each value is one of a pixel's 256."""
+    return ((images + 1) * 127.5).round() / 127.5 - 1
+
+
 def test_an_unchanged_copy_is_not_refused(program, tmp_path):
     path = changed(program, tmp_path / "same.pt2", lambda name, content: [(name, content)])
-    require_plain_program(path)
+    plain_program(path)
     assert read_exported(path) == read_exported(program)
 
 

@@ -8,6 +8,7 @@ import torch
 import torchvision
 
 from xception.errors import InputError
+from xception.weights.files import build
 from xception.weights.reading import read_stored
 
 CLASSES = 3
@@ -143,3 +144,32 @@ def test_timms_training_checkpoint_is_read_and_its_average_taken(zipped, states,
     stored = read_stored(path)
     assert stored.kind == "timm-xception"
     assert stored.tensors["head.classifier.bias"].tolist() == [1.0] * CLASSES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.to(torch.int8),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+    ],
+    ids=["int8", "complex", "sparse", "meta"],
+)
+def test_what_is_no_plain_number_is_refused(change, states, tmp_path):
+    """An 8-bit integer is nothing without its scale, which the file's names do not tell."""
+    state = states["resnet50"]
+    state = {**state, "fc.weight": change(torch.ones(state["fc.weight"].shape))}
+    with pytest.raises(InputError, match=r"other things than plain floating-point numbers in fc"):
+        build(read(state, tmp_path))
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.bfloat16, torch.float64])
+def test_other_floating_point_numbers_become_float32(kind, states, tmp_path):
+    state = {
+        name: (value + 0.25).to(kind) if value.is_floating_point() else value
+        for name, value in states["resnet50"].items()
+    }
+    model = build(read(state, tmp_path)).model
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+    assert all(tensor.eq(0.25).all() for tensor in model.parameters())  # exact in each type

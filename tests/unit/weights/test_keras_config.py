@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from xception.data.preprocessing import Preprocessing
-from xception.weights.keras_config import KerasInput, input_of, preprocessing_of
+from xception.weights.keras_config import KerasConfig, preprocessing_of, read_config
 
 
 def model(*layers):
@@ -18,18 +18,18 @@ def layer(class_name, **config):
 
 
 @pytest.mark.parametrize("key", ["batch_shape", "batch_input_shape"])
-def test_input_of_reads_the_input_of_keras_2_and_3(key):
-    told = input_of(json.dumps(model(layer("InputLayer", **{key: [None, 160, 160, 3]}))))
+def test_read_config_reads_the_read_config_keras_2_and_3(key):
+    told = read_config(json.dumps(model(layer("InputLayer", **{key: [None, 160, 160, 3]}))))
     assert told.size == (160, 160)
 
 
-def test_input_of_takes_the_outermost_input():
+def test_read_config_takes_the_outermost_input():
     inside = model(layer("InputLayer", batch_shape=[None, 299, 299, 3]))
     outside = model(layer("InputLayer", batch_shape=[None, 150, 150, 3]), inside)
-    assert input_of(json.dumps(outside)).size == (150, 150)
+    assert read_config(json.dumps(outside)).size == (150, 150)
     sequential = {"class_name": "Sequential", "config": {"layers": [inside]}}
     sequential["build_config"] = {"input_shape": [None, 96, 96, 3]}
-    assert input_of(json.dumps(sequential)).size == (96, 96)
+    assert read_config(json.dumps(sequential)).size == (96, 96)
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,14 @@ def test_input_of_takes_the_outermost_input():
         "[" * 9999,
     ],
 )
-def test_input_of_passes_over_what_it_does_not_know(config):
-    assert input_of(config) == KerasInput()
+def test_read_config_passes_over_what_it_does_not_know(config):
+    assert read_config(config) == KerasConfig()
 
 
-def test_input_of_leaves_open_what_is_not_fixed():
+def test_read_config_leaves_open_what_is_not_fixed():
     assert (
-        input_of(json.dumps(model(layer("InputLayer", batch_shape=[None] * 3 + [3])))).size is None
+        read_config(json.dumps(model(layer("InputLayer", batch_shape=[None] * 3 + [3])))).size
+        is None
     )
 
 
@@ -64,7 +65,7 @@ def test_rescaling_becomes_mean_and_deviation(scale, offset):
     import torch
 
     config = model(layer("Rescaling", scale=scale, offset=offset))
-    told = preprocessing_of(input_of(json.dumps(config)), 3, "a.keras")
+    told = preprocessing_of(read_config(json.dumps(config)), 3, "a.keras")
     prepare = Preprocessing.from_dict(told)
     values = torch.tensor([255, 100, 0], dtype=torch.uint8).expand(1, 3, 1, 3)
     found = prepare.normalize(values)[0, :, 0]
@@ -76,19 +77,34 @@ def test_rescaling_becomes_mean_and_deviation(scale, offset):
 
 
 def test_preprocessing_of_a_fine_tuned_head_keeps_the_whole_picture():
-    tuned = Preprocessing.from_dict(preprocessing_of(KerasInput((150, 150)), 5, "a"))
+    tuned = Preprocessing.from_dict(preprocessing_of(KerasConfig((150, 150)), 5, "a"))
     assert (tuned.size, tuned.mode, tuned.antialias) == (150, "squash", False)
-    published = Preprocessing.from_dict(preprocessing_of(KerasInput((299, 299)), 1000, "a"))
+    published = Preprocessing.from_dict(preprocessing_of(KerasConfig((299, 299)), 1000, "a"))
     assert published == Preprocessing()
-    assert preprocessing_of(KerasInput(), 0, "a") == published.to_dict()  # without a head
+    assert preprocessing_of(KerasConfig(), 0, "a") == published.to_dict()  # without a head
 
 
 def test_an_input_that_is_no_square_becomes_one_of_as_many_pixels_with_a_warning():
     with pytest.warns(
         UserWarning, match=r"^a\.keras was made for images of 200x300 pixels.* 245x245"
     ):
-        told = preprocessing_of(KerasInput((200, 300)), 5, "a.keras")
+        told = preprocessing_of(KerasConfig((200, 300)), 5, "a.keras")
     assert told["size"] == 245  # the root of 60,000 is 244.95
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert preprocessing_of(KerasInput(None), 5, "a.keras")["size"] == 299
+        assert preprocessing_of(KerasConfig(None), 5, "a.keras")["size"] == 299
+
+
+@pytest.mark.parametrize(
+    ("layers", "sigmoid"),
+    [
+        ([layer("Dense", activation="sigmoid")], True),
+        ([layer("Dense", activation="sigmoid"), layer("Dense", activation="softmax")], False),
+        ([layer("Dense", activation="linear"), layer("Activation", activation="sigmoid")], True),
+        ([model(layer("Dense", activation="sigmoid")), layer("Dropout", rate=0.5)], True),
+        ([layer("Dense", activation=None)], False),
+        ([], False),
+    ],
+)
+def test_read_config_tells_whether_the_last_activation_is_a_sigmoid(layers, sigmoid):
+    assert read_config(json.dumps(model(*layers))).sigmoid == sigmoid

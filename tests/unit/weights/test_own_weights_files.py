@@ -268,3 +268,10 @@ def test_every_model_of_the_registry_can_be_described():
             described = describe(create_model(name, num_classes=5))
             assert described.architecture == name
             assert described.num_classes == 5
+
+
+def test_a_class_name_that_is_no_text_is_refused_before_anything_is_written(make_model, tmp_path):
+    names = ["cat", "caf\udce9", "dog"]  # of a folder whose name is Latin-1
+    with pytest.raises(InputError, match=r"description can't be written .*surrogates"):
+        save_model(make_model(num_classes=3), tmp_path / "m.safetensors", class_names=names)
+    assert not list(tmp_path.iterdir())
