@@ -9,6 +9,7 @@ import numpy as np
 from xception.data.module import ImageData
 from xception.data.sources import require_one_label
 from xception.errors import count_of
+from xception.recipes.build import starting_head
 from xception.recipes.load import Recipe
 from xception.recipes.schema import FROM_WEIGHTS
 from xception.training.classifier import Classifier
@@ -79,7 +80,8 @@ def announce(
     directory: RunDirectory,
     checkpoint: Path | None,
 ) -> None:
-    """Prints model, length, learning rates, images and directory, in the first process only.
+    """Prints model, length, learning rates, images, what becomes of the head of the weights that it
+    starts from, and directory, in the first process only.
 
     Args:
         recipe: What will be trained.
@@ -96,11 +98,14 @@ def announce(
     if network == FROM_WEIGHTS:
         network = getattr(classifier.model, "architecture", network)
     parameters = sum(p.numel() for p in classifier.model.parameters())
+    images = images_in_words(data)
+    if recipe.keys["model"]["weights"] and checkpoint is None:
+        images += f"\n{starting_head(recipe, classifier.model, data).words}"
     print(
         f"{recipe.name}: {network} with {parameters:,} parameters, "
         f"{count_of(steps, 'step')} of {count_of(classifier.batch_size, 'image')}, "
         f"learning rate {first:.4g} at first, {last:.4g} at the end\n"
-        f"{images_in_words(data)}\n"
+        f"{images}\n"
         f"directory: {directory.path}" + (f"; going on from {checkpoint}" if checkpoint else "")
     )
     if replaced := keys_that_weights_replace(recipe, data):

@@ -27,6 +27,7 @@ from xception.training.optimizers import scaled_learning_rate
 from xception.training.validation import MeanAveragePrecision
 from xception.weights.description import ModelDescription
 from xception.weights.files import read_description
+from xception.weights.head_choice import HeadChoice, choose_head
 from xception.weights.transfer import load_backbone
 
 
@@ -119,11 +120,30 @@ def build_model(recipe: Recipe, data: ImageData) -> nn.Module:
             "pixels; enlarge data.image_size or lower the model's strides (model.stem_strides)"
         )
     if shared.weights:
-        load_backbone(model, shared.weights)
+        chosen = starting_head(recipe, model, data)
+        load_backbone(model, shared.weights, head_rows=chosen.rows)
     if shared.freeze != "nothing":
         freeze(model, None if shared.freeze == "backbone" else shared.freeze)
     _prepare_for_training(model, TrainingKeys(**recipe.group("training")))
     return model
+
+
+def starting_head(recipe: Recipe, model: nn.Module, data: ImageData) -> HeadChoice:
+    """What becomes of the head of ``model.weights``.
+
+    Args:
+        recipe: One that starts from weights.
+        model: Its network, for the classes of the data.
+        data: Its images.
+
+    Raises:
+        InputError: No model can be read at ``model.weights``.
+    """
+    if recipe.keys["model"]["head"] == "new":
+        return HeadChoice(None, "new head: model.head is new")
+    brought = starting_description(recipe)
+    assert brought is not None
+    return choose_head(brought, model, data.class_names, multi_label=data.multi_label)
 
 
 def _prepare_for_training(model: nn.Module, keys: TrainingKeys) -> None:

@@ -37,14 +37,17 @@ class ModelKeys:
 
     Args:
         num_classes: Classes of the model; null takes the number that the data have.
-        weights: Where training starts: a run directory, a checkpoint or a weights file. The head is
-            a new one, also for as many classes. Random weights when absent.
+        weights: Where training starts: a run directory, a checkpoint or a weights file. Random
+            weights when absent.
+        head: "auto": the head of those weights is kept where they name exactly the classes of the
+            data, in any order, and else replaced by a new one. "new": it is replaced.
         freeze: What stays as loaded, BatchNorm's statistics included: "nothing", "backbone" (all
             but the head), or everything up to a module, by its name, such as "entry_flow".
     """
 
     num_classes: int | None = None
     weights: str | None = None
+    head: Literal["auto", "new"] = "auto"
     freeze: str = "nothing"
 
 

@@ -1,6 +1,6 @@
-"""Starting weights for fine-tuning: everything but the head comes from another model's file."""
+"""Starting weights for fine-tuning: another model's, with or without its head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +25,8 @@ class BackboneReport:
 
     Attributes:
         description: What the source's file says of its model.
-        kept: Names of the model that keep their random values: those of its head.
-        left_out: Names of the file that were not used: those of its head.
+        kept: Names of the model that keep their random values: those of its head, if it is new.
+        left_out: Names of the file that were not used: those of its head then.
         adapted: The first kernel's name when its input channels were changed, else None.
     """
 
@@ -43,8 +43,11 @@ def load_backbone(
     *,
     kind: str | None = None,
     input_kernel: Literal["sum", "repeat"] = "sum",
+    head_rows: Sequence[int] | None = None,
 ) -> BackboneReport:
     """Puts all weights of another model's file but the head's into ``model``, in place.
+
+    With ``head_rows`` the head's come, too.
 
     Args:
         model: A model of `create_model` with the file's architecture, of any number of classes.
@@ -53,12 +56,19 @@ def load_backbone(
         kind: What a file of another project is to be taken for; recognised by default.
         input_kernel: How the first kernel is adapted to other ``in_channels``, see
             `adapt_input_kernel`.
+        head_rows: For each of the model's classes its row in the file's classifier, as
+            `xception.weights.head_choice.choose_head` finds them.
 
     Raises:
         InputError: The file is of another architecture or numerics profile, or its tensors do not
             fit; nothing has changed then.
     """
-    return _assign_backbone(model, read_stored(source, kind=kind), input_kernel)
+    stored = read_stored(source, kind=kind)
+    if head_rows is None:
+        return _assign_backbone(model, stored, input_kernel)
+    body, adapted = _body(model, stored, input_kernel)
+    assign(model, body | _head_in_order(model, stored, head_rows), str(stored.path))
+    return BackboneReport(stored.description, kept=[], left_out=[], adapted=adapted)
 
 
 def _assign_backbone(
@@ -102,6 +112,14 @@ def changed_model(
 
 def _head(stored: StoredModel) -> dict[str, Tensor]:
     return {k: v for k, v in stored.tensors.items() if k.startswith(HEAD_PREFIXES)}
+
+
+def _head_in_order(model: nn.Module, stored: StoredModel, rows: Sequence[int]) -> dict[str, Tensor]:
+    """The file's head with the rows of its classifier, the last dense layer, in another order."""
+    classifier = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    of_classes = (f"{classifier[-1]}.weight", f"{classifier[-1]}.bias")
+    head = _head(stored)
+    return {name: v[list(rows)] if name in of_classes else v for name, v in head.items()}
 
 
 def _body(

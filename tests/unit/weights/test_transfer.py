@@ -1,4 +1,4 @@
-"""Starting weights: all but the head, from a file of the same network."""
+"""Starting weights from a file of the same network: all, or all but the head."""
 
 import pytest
 import torch
@@ -93,3 +93,26 @@ def test_resnets_keep_their_own_head(tmp_path):
     report = load_backbone(target, tmp_path / "a.safetensors")
     assert report.kept == ["fc.bias", "fc.weight"]
     assert torch.equal(target.layer4[2].conv3.weight, source.layer4[2].conv3.weight)
+
+
+@pytest.mark.parametrize("units", [(), (16,)])
+def test_a_head_comes_with_its_rows_in_the_wanted_order(units, make_model, images, tmp_path):
+    source, target = make_model(1, fc_units=units), make_model(2, fc_units=units, dropout=0.5)
+    report = load_backbone(target, save(source, tmp_path), head_rows=[1, 2, 0])
+    assert (report.kept, report.left_out) == ([], [])
+    with torch.no_grad():
+        expected = source(images)[:, [1, 2, 0]]
+        assert torch.equal(target.eval()(images), expected)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16", "inception_v3"])
+def test_every_networks_classifier_is_found(name, tmp_path):
+    small = {"width": 0.125} if name == "inception_v3" else {}
+    source, target = (create_model(name, num_classes=3, **small) for _ in range(2))
+    classifier = {"resnet50": "fc", "vgg16": "classifier.6", "inception_v3": "head.classifier"}
+    with torch.no_grad():
+        source.get_submodule(classifier[name]).bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    load_backbone(target, save(source, tmp_path), head_rows=[2, 0, 1])
+    found, given = (m.get_submodule(classifier[name]) for m in (target, source))
+    assert found.bias.tolist() == [3.0, 1.0, 2.0]
+    assert torch.equal(found.weight, given.weight[[2, 0, 1]])
