@@ -68,6 +68,10 @@ class DigitFiles:
         """Its name."""
         return f"{index:09d}.jpg"
 
+    def size(self, index: int) -> int:
+        """Of its file."""
+        return len(self.read(index))
+
     describe = key
 
 

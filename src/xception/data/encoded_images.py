@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xception.data.decoding import UnreadableImageError, read_encoded
+from xception.data.file_sizes import size_of
 from xception.errors import InputError
 
 _ROW_GROUPS_KEPT = 2
@@ -28,6 +29,10 @@ class EncodedImages(Protocol):
 
     def key(self, index: int) -> str:
         """The image's name within the set."""
+        ...
+
+    def size(self, index: int) -> int:
+        """Bytes of the file that holds the image; with another number it is another image."""
         ...
 
     def describe(self, index: int) -> str:
@@ -83,6 +88,10 @@ class ImageFiles:
         """The file's path below the folder."""
         return self._paths[index]
 
+    def size(self, index: int) -> int:
+        """Of the file; -1 where there is none."""
+        return size_of(self.describe(index))
+
     def describe(self, index: int) -> str:
         """The file's path."""
         return os.path.join(self.root, self._paths[index])  # noqa: PTH118 - once per image
@@ -101,6 +110,7 @@ class ParquetImages:
 
     def __init__(self, path: Path, column: str) -> None:
         self.path, self.column = path, column
+        self._size = size_of(path)
         metadata = open_parquet(path).metadata
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._ends = np.cumsum(rows, dtype=np.int64)
@@ -140,6 +150,10 @@ class ParquetImages:
     def key(self, index: int) -> str:
         """File name and row."""
         return f"{self.path.name} row {index}"
+
+    def size(self, index: int) -> int:
+        """Of the whole Parquet file."""
+        return self._size
 
     def describe(self, index: int) -> str:
         """File and row, from 0."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from xception.data.csv_rows import csv_line
+from xception.data.file_sizes import size_of
 from xception.errors import InputError
 from xception.weights.atomic import replacing
 
 Part = Literal["train", "held-out", "unused", "table"]
 COLUMNS = ("part", "path", "class", "bytes", "sha256")
-UNREADABLE = -1
-"""The size of what can't be read."""
 MOST_BYTES = 64 << 30
 """Of all images together; more are known by their names and sizes alone: reading takes minutes."""
 
@@ -107,14 +106,6 @@ def record_files(
             for (part, path, class_name), size, digest in zip(files, sizes, digests, strict=True)
         ]
     )
-
-
-def size_of(path: str | os.PathLike[str]) -> int:
-    """A file's size in bytes; `UNREADABLE` where it is none."""
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - once for every image
-    except OSError:
-        return UNREADABLE
 
 
 def digests_of(paths: Iterable[str | os.PathLike[str]]) -> list[str]:

@@ -116,7 +116,7 @@ def open_imagenet(root: str, split: Literal["train", "evaluation"]) -> ImageNetS
     folder = next((base / n for n in ("val", "validation") if (base / n).is_dir()), None)
     if folder is None:
         raise InputError(f"ImageNet in {base} has no folder val/ with the validation images")
-    if any(entry.is_dir() for entry in os.scandir(folder)):
+    if any(entry.is_dir() and not entry.name.startswith(".") for entry in os.scandir(folder)):
         wnids = wnids or _wnids(folder)
         files = _sorted_validation(folder, wnids)
     else:

@@ -17,6 +17,7 @@ import numpy as np
 
 from xception.data.class_lists import require_class_names
 from xception.data.decoding import read_encoded
+from xception.data.file_sizes import size_of
 from xception.data.label_checks import checked_labels
 from xception.data.multi_label import MultiLabelImages, Split
 from xception.data.targets import Ragged
@@ -51,6 +52,10 @@ class HexNamedImages:
     def key(self, index: int) -> str:
         """The image's number."""
         return f"{int(self.numbers[index]):016x}"
+
+    def size(self, index: int) -> int:
+        """Of the file; -1 where there is none."""
+        return size_of(self.describe(index))
 
     def describe(self, index: int) -> str:
         """The file's path."""

@@ -70,13 +70,17 @@ class Packing:
         return range(start, min(start + self.images_per_shard, len(self.images)))
 
     def name(self) -> str:
-        """A hash of the images' names, their labels and the options: 12 hexadecimal digits."""
+        """A hash of the images' names and sizes, their labels and the options: 12 digits.
+
+        Of the sizes, since an image that was repaired or replaced makes another packing.
+        """
         digest = hashlib.sha256()
         how = [self.class_names, self.multi_label, self.images_per_shard]
         again = self.reencoding and asdict(self.reencoding)
         digest.update(json.dumps([*how, again, len(self.images)]).encode())
         for index in range(len(self.images)):
             digest.update(self.images.key(index).encode("utf-8", "surrogateescape") + b"\0")
+            digest.update(self.images.size(index).to_bytes(8, "big", signed=True))
         labels = self.labels
         arrays = [labels.present.offsets, labels.present.values.astype(np.int64), labels.weights]
         if labels.absent is not None:
@@ -172,8 +176,8 @@ def _clear_notes(target: Path) -> None:
 
 def _another(target: Path, name: str) -> InputError:
     return InputError(
-        f"{target} holds the packing {name}, which has other images, labels or options; "
-        "choose another folder, or remove it"
+        f"{target} holds the packing {name}, which has other images, labels or options "
+        "(changed images are others); choose another folder, or remove it"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from xception.data.file_sizes import size_of
 from xception.data.folders import list_images
 from xception.data.image_record import (
     ImageRecord,
@@ -16,7 +17,6 @@ from xception.data.image_record import (
     RecordedImage,
     digests_of,
     record_files,
-    size_of,
 )
 from xception.data.sources import FileSource, ImageSource
 from xception.errors import InputError, count_of

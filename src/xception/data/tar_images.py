@@ -61,6 +61,10 @@ class TarImages:
         """The sample's name in the tar file."""
         return self._keys[index]
 
+    def size(self, index: int) -> int:
+        """Of the file in the tar file."""
+        return int(self._size[index])
+
     def describe(self, index: int) -> str:
         """Tar file and name."""
         return f"{self.files[self._file[index]]}:{self._keys[index]}"

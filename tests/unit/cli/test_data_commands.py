@@ -58,6 +58,16 @@ def test_packing_again_changes_nothing(pack):
     assert before == {path: path.stat().st_mtime_ns for path in pack().iterdir()}
 
 
+def test_an_image_that_changed_makes_another_packing(pack, table, command):
+    """Else the repaired image would silently stay out, or an old one stay in."""
+    shards = pack()
+    image = next(path for path in table.iterdir() if path.suffix in (".png", ".jpg"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    words = ("data", "pack", table / "train.jsonl", shards, "--from", "table")
+    code, _, err = command(*words, "--images-per-shard", 4)
+    assert (code, "changed images are others" in err) == (2, True)
+
+
 def test_another_packing_is_not_mixed_in(pack, command, table, tmp_path):
     shards = pack()
     before = {p: p.read_bytes() for p in shards.iterdir()}

@@ -39,6 +39,8 @@ class Images:
         return str(index)
     def describe(self, index):
         return str(index)
+    def size(self, index):
+        return 5
     def read(self, index):
         time.sleep(0.1)
         if index == 7:
