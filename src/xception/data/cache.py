@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xception.data.decoding import UnreadableImageError
 from xception.data.multi_label import MultiLabelArrays
-from xception.data.sources import AnySource, ArraySource, Subset, is_multi_label
+from xception.data.sources import AnySource, ArraySource, is_multi_label, whole_of
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +92,7 @@ def kept(source: AnySource, cache: bool | Literal["auto"], *, at_once: bool) -> 
 
 def is_in_memory(source: AnySource) -> bool:
     """Whether a source hands out images without decoding them."""
-    inner = source.source if isinstance(source, Subset) else source
-    return isinstance(inner, ArraySource | MultiLabelArrays | CachedSource)
+    return isinstance(whole_of(source), ArraySource | MultiLabelArrays | CachedSource)
 
 
 def is_small(source: AnySource) -> bool:

@@ -94,8 +94,14 @@ class EncodedSource(Protocol):
 
 def has_encoded(source: object) -> bool:
     """Whether a source is an `EncodedSource`; a `Subset` is one where its source is."""
-    inner = source.source if isinstance(source, Subset) else source
-    return isinstance(inner, EncodedSource)
+    return isinstance(whole_of(source), EncodedSource)
+
+
+def whole_of(source: object) -> object:
+    """The source that a `Subset`, also one of a subset, is a part of; any other itself."""
+    while isinstance(source, Subset):
+        source = source.source
+    return source
 
 
 def file_names(source: object) -> list[str] | None:

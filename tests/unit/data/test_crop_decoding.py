@@ -249,6 +249,7 @@ def test_sources_in_memory_have_nothing_encoded():
     arrays = ArraySource(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), [0, 0], ["x"])
     assert not has_encoded(arrays)
     assert not has_encoded(Subset(arrays, [1]))
+    assert not has_encoded(Subset(Subset(arrays, [1]), [0]))
 
 
 def test_an_unknown_decoding_is_refused():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform
+from torchvision.transforms import v2
 
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError
@@ -54,6 +55,16 @@ def test_preprocessing_resize_crop_matches_timm():
     # timm resizes with PIL, which rounds after each of two passes: up to two of 255 levels apart.
     assert levels.max() <= 2.01
     assert levels.mean() <= 0.25
+
+
+@pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(19, 27), (27, 19), (23, 31), (41, 26), (20, 20)])
+def test_preprocessing_resize_crop_is_torchvisions_bit_for_bit(height, width, filter):
+    """Among the sizes are long sides that end up a fraction above a whole number, and odd rests."""
+    image = picture(height, width)
+    prepare = Preprocessing(size=16, mode="resize-crop", crop_fraction=0.8, interpolation=filter)
+    theirs = v2.Compose([v2.Resize(20, v2.InterpolationMode(filter)), v2.CenterCrop(16)])
+    assert prepare(image).equal(theirs(image))
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (100, 100)])

@@ -45,6 +45,12 @@ def test_neighbours_are_scattered():
     assert steps.mean() / 350_000_000 == pytest.approx(1 / 3, abs=4 * 0.236 / 4000**0.5)
 
 
+def test_large_sets_differ_between_epochs_and_seeds():
+    """Seed 1's first epoch is not seed 0's second one: two runs to be averaged would agree."""
+    orders = [epoch_order(SCATTERED_FROM, seed, epoch) for seed in range(3) for epoch in range(3)]
+    assert len({tuple(order[place] for place in range(8)) for order in orders}) == 9
+
+
 def test_large_sets_take_no_memory():
     places = epoch_order(350_000_000, 0, 1)
     assert isinstance(places, ScatteredOrder)

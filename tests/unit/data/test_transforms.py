@@ -204,3 +204,14 @@ def test_transform_leaves_its_images_alone():
 def test_transform_refuses(arguments):
     with pytest.raises(InputError, match=next(iter(arguments)).split("_")[0]):
         TrainingTransform(**arguments)
+
+
+def test_inception_crops_lie_anywhere_within_the_image_the_borders_too():
+    augment = TrainingTransform(size=8, crop_area=(0.25, 0.25), crop_aspect=(1.0, 1.0))
+    generators = (torch.Generator().manual_seed(seed) for seed in range(3000))
+    drawn = [augment.draw(generator, 4, 4) for generator in generators]
+    assert {(d.height, d.width) for d in drawn} == {(2, 2)}
+    for places in ([d.top for d in drawn], [d.left for d in drawn]):
+        counts = np.bincount(places, minlength=3)
+        assert len(counts) == 3  # a square of 2x2 in one of 4x4 begins at 0, 1 or 2
+        assert np.abs(counts - 1000).max() < 5 * 25.8  # binomial: sqrt(3000 * 1/3 * 2/3)
