@@ -1,5 +1,7 @@
-"""Shards by index: how many files stay open."""
+"""Shards by index: how many files stay open; and in which order one comes to the disk."""
 
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,9 +9,11 @@ import numpy as np
 import pytest
 
 from xception.data import shards
+from xception.data.encoded_images import ImageFiles
 from xception.data.manifest import Manifest, Shard
+from xception.data.packing import NOTES, Packing, write_shard
 from xception.data.records import Record, encode_record
-from xception.data.targets import ImageTargets
+from xception.data.targets import ImageTargets, SparseLabels
 
 
 @pytest.mark.parametrize(("records", "most"), [(100, 128), (4096, 128), (65_536, 8), (2**20, 1)])
@@ -36,3 +40,33 @@ def test_open_files_hold_no_more_than_half_a_million_records(monkeypatch, record
     for place in np.random.default_rng(0).integers(len(found), size=1000):
         assert found[int(place)].image == b"image"
     assert len(opened) == most
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads names of open files in /proc")
+def test_a_shard_is_on_the_device_before_its_name_and_its_note_comes_last(tmp_path, monkeypatch):
+    pytest.importorskip("array_record")
+    (tmp_path / "a.png").write_bytes(b"image")
+    events = []
+    flush, replace = os.fsync, Path.replace
+
+    def noted_flush(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        events.append(f"flush {path.name if path.is_file() else 'directory'}")
+        flush(descriptor)
+
+    def noted_replace(self, target):
+        events.append(f"name {Path(target).name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_flush)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    labels = SparseLabels.from_lists([[0]], num_classes=1)
+    packing = Packing(ImageFiles(tmp_path, ["a.png"]), labels, ["cat"], False)
+    (tmp_path / NOTES).mkdir()
+    shard = write_shard(packing, tmp_path, "0123", 0)
+    assert events == [
+        f"flush {shard.file}.partial",
+        f"name {shard.file}",
+        "flush directory",
+        "name 0123-00000.json",  # says that the shard is there, so it has to be
+    ]

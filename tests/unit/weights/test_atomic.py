@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +56,46 @@ def test_a_kill_keeps_the_old_one_and_the_next_write_cleans_up(tmp_path):
         partial.write_bytes(b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["a.bin"]  # noqa: PTH208
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What a power failure depends on, in its order: flushes by name and size, and new names."""
+    found = []
+    real_flush, real_replace = os.fsync, Path.replace
+
+    def flush(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        found.append(("flush", path.name if path.is_file() else "directory"))
+        real_flush(descriptor)
+
+    def replace(self, target):
+        found.append(("name", Path(target).name))
+        return real_replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", replace)
+    return found
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads names of open files in /proc")
+
+
+@linux
+def test_a_file_is_on_the_device_before_its_name_and_then_the_name(tmp_path, events):
+    with replacing(tmp_path / "a.bin") as partial:
+        partial.write_bytes(b"new")
+    assert events == [("flush", ".a.bin.partial"), ("name", "a.bin"), ("flush", "directory")]
+
+
+@linux
+def test_files_that_belong_together_are_on_the_device_before_their_names(tmp_path, events):
+    """The first one, by which the other is found, gets its name last."""
+    with replacing_together([tmp_path / "a.xml", tmp_path / "a.bin"]) as partials:
+        for partial in partials:
+            partial.write_bytes(b"new")
+    names = [("name", "a.bin"), ("name", "a.xml")]
+    assert events == [("flush", "a.xml"), ("flush", "a.bin"), *names, ("flush", "directory")]
 
 
 def test_the_new_file_has_the_usual_permissions(tmp_path):
