@@ -114,3 +114,16 @@ def test_a_run_that_has_saved_nothing_needs_its_weights_and_says_so(moved, capsy
     shutil.rmtree(moved / "mine" / "checkpoints")
     assert main(["train", "mine", "--resume", "--data.root", "photographs"]) == 2
     assert capsys.readouterr().err.startswith("xception: error: model.weights: there is no file")
+
+
+def test_a_run_is_begun_again_without_its_starting_weights_from_its_own(trained, moved, capsys):
+    gone = trained / "start.safetensors"
+    words = ["train", "mine", "--output", "again", "--data.root", "photographs"]
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"xception: error: model.weights: there is no {gone}, which the run in mine began with: "
+        "say where it lies now, or begin with what that run learned (--model.weights mine)\n"
+    )
+    assert not (moved / "again").exists()
+    assert main([*words, "--model.weights", "mine", "--trainer.max_steps", "1"]) == 0
+    assert "the head is kept: the same 2 classes\n" in capsys.readouterr().out

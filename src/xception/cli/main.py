@@ -18,6 +18,7 @@ from importlib import import_module
 
 from xception.cli.warning_text import reword
 from xception.errors import InputError, RunFailedError, nearest
+from xception.home import expand_home
 from xception.signals import ENDING, Terminated, received_by, terminate
 
 VERBS = {
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The words after ``xception``; those of the process by default.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [_as_shells_do(w) for w in (sys.argv[1:] if arguments is None else arguments)]
     try:
         with received_by(terminate, tuple(name for name in ENDING if name != "SIGINT")):
             code = _run(words)
@@ -93,6 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _hang_up()
     except OSError as error:
         return _fail(*_told(error))
+
+
+def _as_shells_do(word: str) -> str:
+    """``--output=~/runs``, which shells leave as it is, means what ``--output ~/runs`` means."""
+    option, equals, value = word.partition("=")
+    if not (option.startswith("--") and value.startswith("~/")):
+        return word
+    with suppress(InputError):  # no home: as shells do, again
+        return f"{option}{equals}{expand_home(value)}"
+    return word
 
 
 def _run(words: list[str]) -> int:

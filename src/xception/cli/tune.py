@@ -61,13 +61,14 @@ def main(arguments: Sequence[str]) -> int:
     if not given.recipe:
         raise InputError("which recipes? xception tune RECIPE…; `xception recipes` lists them")
 
+    from xception.home import expand_home
     from xception.paper.search import SearchSpace
     from xception.paper.tuning import tune
     from xception.paper.tuning_plan import plan_search
     from xception.training.interruption import RunInterrupted, interruptible
 
     root = given.data_root
-    if root is not None and not Path(root).expanduser().exists():
+    if root is not None and not expand_home(root).exists():
         raise InputError(f"--data-root {root}: there is no such folder")
     search = plan_search(
         given.recipe,
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         SearchSpace(given.span, given.sampler, given.seed),
         trials=given.trials,
         tuning_fraction=given.tuning_fraction,
-        data_root=str(Path(root).expanduser()) if root is not None else None,
+        data_root=str(expand_home(root)) if root is not None else None,
         overrides=overrides,
     )
     try:

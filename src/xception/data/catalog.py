@@ -9,6 +9,7 @@ from xception.data.shards import is_shards_place, open_shards
 from xception.data.sources import AnySource
 from xception.data.tuning_split import tuning_split
 from xception.errors import InputError, nearest
+from xception.home import expand_home
 
 
 def data_names() -> list[str]:
@@ -57,6 +58,8 @@ def open_source(
     """
     from xception.data.stock import STOCK, open_stock
 
+    root = None if root is None else str(expand_home(root))
+    data = data if data in data_names() else str(expand_home(data))
     if tuning_fraction is not None:
         training = open_source(
             data,

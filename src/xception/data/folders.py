@@ -19,6 +19,7 @@ from xception.data.held_out import held_out_by_name, held_out_by_position
 from xception.data.sources import FileSource, Subset
 from xception.data.targets import Ragged, SparseLabels
 from xception.errors import InputError
+from xception.home import expand_home
 
 _COMMON = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _RARE = (".jpe", ".jfif", ".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".jxl", ".heic", ".heif")
@@ -56,7 +57,7 @@ def open_folder(
     Raises:
         InputError: The folder is missing or empty, or a class has no images.
     """
-    root = Path(root).expanduser()
+    root = expand_home(root)
     try:
         return _open_folder(root, split, validation_fraction, seed, by_position)
     except OSError as error:

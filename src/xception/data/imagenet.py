@@ -27,6 +27,7 @@ from torch import Tensor
 from xception.data.folders import class_folders, require_folder, scan_classes
 from xception.data.sources import FileSource
 from xception.errors import InputError
+from xception.home import expand_home
 
 META = "meta.mat"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -101,7 +102,7 @@ def open_imagenet(root: str, split: Literal["train", "evaluation"]) -> ImageNetS
     Raises:
         InputError: A folder or a file of the devkit is missing or does not fit the images.
     """
-    base = Path(root).expanduser()
+    base = expand_home(root)
     require_folder(base)
     meta = _find(base, META)
     synsets = read_meta(meta) if meta else []

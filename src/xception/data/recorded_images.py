@@ -20,6 +20,7 @@ from xception.data.image_record import (
 )
 from xception.data.sources import FileSource, ImageSource
 from xception.errors import InputError, count_of
+from xception.home import expand_home
 
 
 def exactly_recorded(record: ImageRecord, root: str | Path, part: Part) -> FileSource:
@@ -33,7 +34,7 @@ def exactly_recorded(record: ImageRecord, root: str | Path, part: Part) -> FileS
     Raises:
         InputError: One of them is gone, or has another size.
     """
-    folder, images = Path(root).expanduser(), record.of(part)
+    folder, images = expand_home(root), record.of(part)
     lost = [image.path for image in images if size_of(folder / image.path) != image.bytes]
     _refuse_lost(lost, len(images), part, folder)
     return _source(folder, [(image.path, image.class_name) for image in images], record.class_names)
@@ -45,7 +46,7 @@ def require_unchanged(record: ImageRecord, root: str | Path) -> None:
     Raises:
         InputError: With how many, and their first.
     """
-    folder = Path(root).expanduser()
+    folder = expand_home(root)
     for part in ("train", "held-out", "table"):
         images = record.of(part)
         known = [image for image in images if image.sha256]
@@ -101,7 +102,7 @@ def find_recorded(record: ImageRecord, root: str | Path, part: Part) -> Found:
     Raises:
         InputError: There is no such folder.
     """
-    folder = Path(root).expanduser()
+    folder = expand_home(root)
     now = dict(list_images(folder))  # path → class
     wanted = {image.path: image for image in record.of(part)}
     others = {image.path: image for image in record.images if image.part != part}
@@ -168,7 +169,7 @@ def record_sources(root: str | Path, train: ImageSource, held_out: ImageSource) 
         train: What is trained on.
         held_out: What is held out.
     """
-    folder = Path(root).expanduser()
+    folder = expand_home(root)
     files: list[tuple[Part, str, str]] = []
     parts: tuple[tuple[Part, ImageSource], ...] = (("train", train), ("held-out", held_out))
     for part, source in parts:

@@ -10,6 +10,7 @@ from xception.data.multi_label import drawn_table, is_multi_label_place
 from xception.data.recorded_images import exactly_recorded, record_sources
 from xception.data.shards import drawn_manifest, is_shards_place
 from xception.data.sources import AnySource, require_one_label
+from xception.home import expand_home
 
 Split = Literal["train", "evaluation"]
 PART: dict[Split, Part] = {"train": "train", "evaluation": "held-out"}
@@ -20,7 +21,7 @@ def place_of(name: str, root: str | None) -> Path | None:
     if name in data_names():
         return None
     place = root if name in ("folder", "multi-label") else name
-    return None if place is None else Path(place).expanduser()
+    return None if place is None else expand_home(place)
 
 
 def record_images(

@@ -13,6 +13,7 @@ from torch import Tensor
 from xception.data.folders import EVALUATION_FOLDERS, open_folder
 from xception.data.sources import ArraySource, FileSource, ImageSource
 from xception.errors import InputError
+from xception.home import expand_home
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,11 @@ STOCK = {
 
 def default_root() -> Path:
     """Where data sets are downloaded to: ``$XCEPTION_DATA``, else ``~/.cache/xception/data``."""
+    if own := os.environ.get("XCEPTION_DATA"):
+        return expand_home(own)
     try:
-        return Path(os.environ.get("XCEPTION_DATA", "~/.cache/xception/data")).expanduser()
-    except RuntimeError:  # a container's user without an account
+        return expand_home("~/.cache/xception/data")
+    except InputError:  # a container's user without an account
         raise InputError(
             "there is no home directory to keep data sets in: set XCEPTION_DATA to a directory, or "
             "say with data.root (evaluate: --data-root) where they lie"
@@ -84,7 +87,7 @@ def open_stock(
     Raises:
         InputError: The set is absent and can't be downloaded.
     """
-    folder = Path(root).expanduser() if root is not None else default_root()
+    folder = expand_home(root) if root is not None else default_root()
     if _is_image_folder(folder, split):
         return open_folder(folder, split)
     if split == "evaluation" and _is_image_folder(folder, "train"):

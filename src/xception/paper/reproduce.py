@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xception.errors import InputError
+from xception.home import expand_home
 from xception.paper.cells import Cell, is_running, plan_cells, run_cells
 from xception.paper.items import Item, choose_items
 from xception.paper.manifest import write_manifest
@@ -68,11 +69,11 @@ def plan(
     scale = find_scale(scale_name)
     if data_root is not None and scale.name == "digits":
         raise InputError("the digits are embedded in scikit-learn: leave --data-root out")
-    if data_root is not None and not Path(data_root).expanduser().is_dir():
+    if data_root is not None and not expand_home(data_root).is_dir():
         raise InputError(f"--data-root {data_root}: there is no such folder")
     chosen = choose_items(scale, item_names)
     cells = plan_cells(scale, chosen, output, seeds)
-    root = str(Path(data_root).expanduser()) if data_root is not None else None
+    root = str(expand_home(data_root)) if data_root is not None else None
     words = normalized(overrides)
     made = Plan(scale, chosen, cells, output, data_name(scale, root, words), root, words)
     for recipe in {cell.variant.recipe: cell for cell in cells}.values():

@@ -1,6 +1,7 @@
 """From a recipe's keys to what is trained: data, model, and the training step around it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ from xception.training.validation import MeanAveragePrecision
 from xception.weights.description import ModelDescription
 from xception.weights.files import read_description
 from xception.weights.head_choice import HeadChoice, choose_head
+from xception.weights.reading import locate
 from xception.weights.transfer import load_backbone
 
 
@@ -81,13 +83,34 @@ def starting_description(recipe: Recipe) -> ModelDescription | None:
         try:
             return read_description(source)
         except InputError as error:
-            raise InputError(f"model.weights: {error}") from None
+            own = _weights_of_its_run(recipe)
+            if (
+                own is None
+                or Path(source).exists()
+                or not str(error).startswith("there is no file")
+            ):
+                raise InputError(f"model.weights: {error}") from None
+            raise InputError(
+                f"model.weights: there is no {source}, which the run in {own} began with: say "
+                f"where it lies now, or begin with what that run learned (--model.weights {own})"
+            ) from None
     if recipe.keys["model"]["name"] == FROM_WEIGHTS:
         raise InputError(
             "this recipe starts from trained weights: name them, e.g. --model.weights "
             "runs/cifar10-xception/model.safetensors"
         )
     return None
+
+
+def _weights_of_its_run(recipe: Recipe) -> Path | None:
+    """The directory of the run whose recipe this is, if it holds weights."""
+    if recipe.file is None or recipe.file.name != "recipe.yaml":
+        return None
+    try:
+        locate(recipe.file.parent)
+    except InputError:
+        return None
+    return recipe.file.parent
 
 
 def build_model(recipe: Recipe, data: ImageData) -> nn.Module:

@@ -3,11 +3,13 @@
 import hashlib
 import sys
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from xception.data.image_record import ImageRecord
 from xception.data.sources import require_one_label
+from xception.errors import InputError
+from xception.home import expand_home
 from xception.inference import (
     Evaluation,
     MapEvaluation,
@@ -100,9 +102,10 @@ def started_from(recipe: Recipe) -> dict[str, Any]:
     if not source:
         return {}
     told = {"weights": source}
-    if Path(source).exists():
-        with locate(source).open("rb") as file:
-            told["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    with suppress(InputError):  # what was there when the run began may be gone by now
+        if expand_home(source).exists():
+            with locate(source).open("rb") as file:
+                told["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     return {"started_from": told}
 
 

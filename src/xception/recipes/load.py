@@ -19,10 +19,12 @@ class Recipe:
     Attributes:
         name: The shipped recipe's name, or the file's without its ending.
         keys: Every key with its value, nested by group, as primitives.
+        file: Where it was read; None for one that was made otherwise.
     """
 
     name: str
     keys: dict[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
     def group(self, name: str) -> dict[str, Any]:
         """The keys of one group, a copy."""
@@ -160,7 +162,7 @@ def load_recipe(name_or_path: str, overrides: list[str] | None = None) -> Recipe
         raise InputError(_one_sentence(str(error))) from None
     filled = yaml.safe_load(parser.dump(config, skip_none=False))
     name = path.resolve().parent.name if path.name == "recipe.yaml" else path.stem
-    return Recipe(name, filled)
+    return Recipe(name, filled, path)
 
 
 def _reaches_into(key: str, known: set[str], opaque: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ from xception.data.module import ImageData
 from xception.data.recorded_images import require_unchanged
 from xception.data.run_images import folder_of, place_of, record_images
 from xception.errors import InputError, count_of
+from xception.home import expand_home
 from xception.recipes.load import Recipe
 from xception.training.checkpoints import LAST, PREVIOUS
 from xception.training.run_directory import RunDirectory
@@ -85,7 +86,7 @@ def keep_list_of_images(recipe: Recipe, data: ImageData, directory: RunDirectory
 
 def run_list_of(weights: str | Path) -> ImageRecord | None:
     """The list of the run that a weights file, a checkpoint or a run directory belongs to."""
-    path = Path(weights)
+    path = expand_home(weights)
     folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
     for folder in folders:
         directory = RunDirectory(folder)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from xception.errors import InputError, nearest
+from xception.home import expand_home
 from xception.weights.containers import (
     METADATA_KEY,
     damaged,
@@ -120,7 +121,7 @@ def locate(source: str | Path, weights: Averaging = "polyak") -> Path:
     Raises:
         InputError: There is none.
     """
-    path = Path(source)
+    path = expand_home(source)
     if path.is_dir():
         names = [RUN_WEIGHTS, LAST_CHECKPOINT] if weights == "polyak" else [LAST_CHECKPOINT]
         for name in names:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
 from xception.errors import InputError, RunFailedError, nearest
+from xception.home import expand_home
 from xception.weights.download import download, matches
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -82,7 +83,7 @@ def cache_directory() -> Path:
         InputError: Nothing names it, and the user has no home: a container's user without account.
     """
     if own := os.environ.get("XCEPTION_CACHE"):
-        return Path(own).expanduser()
+        return expand_home(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(shared) if shared else Path.home() / ".cache") / "xception"

@@ -35,6 +35,11 @@ def test_names_and_addresses_are_told_without_a_hash():
         assert started_from(recipe_from(source)) == {"started_from": {"weights": source}}
 
 
+def test_a_source_that_is_gone_when_the_run_ends_costs_the_hash_alone(tmp_path):
+    for source in (str(tmp_path), "~nobody-of-this-name/a.safetensors"):  # an emptied directory
+        assert started_from(recipe_from(source)) == {"started_from": {"weights": source}}
+
+
 def test_random_weights_start_from_nothing():
     assert started_from(recipe_from(None)) == {}
 
