@@ -68,7 +68,7 @@ class ActivationComparison:
     def first_difference(self, tolerance: float = TOLERANCE) -> Difference | None:
         """The first layer whose relative difference exceeds ``tolerance``, or None."""
         for layer in [*self.layers, self.logits]:
-            if layer.reason or not layer.relative <= tolerance:
+            if layer.reason or layer.relative > tolerance:
                 return layer
         return None
 
@@ -95,6 +95,8 @@ def difference(name: str, first: Tensor, second: Tensor) -> Difference:
     largest = 0.0 if torch.equal(first, second) else float((first - second).abs().max())
     scale = float(first.abs().max())
     relative = largest / scale if scale > 0 else (0.0 if largest == 0 else float("inf"))
+    if relative != relative:  # NaN in the second one: it is larger than any tolerance
+        relative = float("inf")
     return Difference(name, largest, relative)
 
 
