@@ -98,3 +98,11 @@ def photographs(tmp_path_factory):
         )
     (folder / "false.png").write_text("no image")
     return folder
+
+
+@pytest.fixture
+def weights_file(tmp_path, monkeypatch):
+    """Where a weights file would lie, with a cache of the user's elsewhere."""
+    monkeypatch.setenv("XCEPTION_CACHE", str(tmp_path / "user"))
+    (tmp_path / "model").mkdir()
+    return tmp_path / "model" / "model.safetensors"
