@@ -5,7 +5,7 @@ pass of its own, followed by two products of the library; or it is part of the p
 the input gradient; or, for few channels, one kernel gives both gradients.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,24 @@ from xception.kernels.sums_launch import added_up
 MOST_INPUTS, MOST_OUTPUTS = 128, 256
 # Twice the multiprocessors of an H100. A number of the GPU at hand would change the order of sums.
 PROGRAMS = 264
+
+
+class Parts(NamedTuple):
+    """Of what the gradient of a product z is joined, in the order of the kernels' arguments.
+
+    Attributes:
+        grad: (M, N), contiguous; the gradient that reaches z directly.
+        z: (M, N), contiguous.
+        center: (N,) float32, what the statistics were centred on.
+        grad_sum: (N,) gradient of the sum over the rows of z - center.
+        grad_squares: (N,) gradient of the sum of its square.
+    """
+
+    grad: Tensor
+    z: Tensor
+    center: Tensor
+    grad_sum: Tensor
+    grad_squares: Tensor
 
 
 def backward_candidates(dtype: torch.dtype, inputs: int, outputs: int) -> list[tuning.Config]:
@@ -66,7 +84,7 @@ def launch_backward(
         z_rows = rows_of(as_channels_last(z))
         # A gradient may be one number, expanded.
         sums = (center, grad_sum.contiguous(), grad_squares.contiguous())
-        grad_x, grad_weight = _gradients(grad_rows, z_rows, *sums, matrix, x_rows)
+        grad_x, grad_weight = _gradients(Parts(grad_rows, z_rows, *sums), matrix, x_rows)
     else:
         grad_x, grad_weight = torch.mm(grad_rows, matrix), _weight_gradient(grad_rows, x_rows)
     return images_of(grad_x, batch, height, width), grad_weight.reshape(weight.shape)
@@ -83,36 +101,18 @@ def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     return torch.mm(grad.t(), x)
 
 
-def _gradients(
-    grad: Tensor,
-    z: Tensor,
-    center: Tensor,
-    grad_sum: Tensor,
-    grad_squares: Tensor,
-    matrix: Tensor,
-    x: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the input rows (M, K) and of the weight (N, K), see :func:`combine`.
-
-    Args:
-        grad: (M, N), what reaches z directly.
-        z: (M, N).
-        center: (N,) float32.
-        grad_sum: (N,) float32.
-        grad_squares: (N,) float32.
-        matrix: (N, K), the weight.
-        x: (M, K).
-    """
+def _gradients(parts: Parts, matrix: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the input rows x (M, K) and of the weight, the matrix (N, K)."""
     outputs, inputs = matrix.shape
-    given = (center, grad_sum, grad_squares, matrix)
+    grad = parts.grad
 
     def launch(config: tuning.Config) -> tuple[Tensor, Tensor]:
         if config == LIBRARY:
-            joined = combine(grad, z, center, grad_sum, grad_squares)
+            joined = combine(*parts)
             return torch.mm(joined, matrix), _weight_gradient(joined, x)
         if "STAGES" in config:
-            return _both(grad, z, x, *given, config)
-        out, joined = _joining_product(grad, z, *given, config)
+            return _both(parts, x, matrix, config)
+        out, joined = _joining_product(parts, matrix, config)
         return out, _weight_gradient(joined, x)
 
     key = (str(grad.dtype), tuning.power_of_two(len(grad)), inputs, outputs)
@@ -120,29 +120,17 @@ def _gradients(
     return launch(tuning.choose("pointwise_backward", key, candidates, launch))
 
 
-def _joining_product(
-    grad: Tensor,
-    z: Tensor,
-    center: Tensor,
-    grad_sum: Tensor,
-    grad_squares: Tensor,
-    matrix: Tensor,
-    config: tuning.Config,
-) -> tuple[Tensor, Tensor]:
+def _joining_product(parts: Parts, matrix: Tensor, config: tuning.Config) -> tuple[Tensor, Tensor]:
     """The input gradient (M, K), and the whole gradient of z (M, N)."""
     from xception.kernels.pointwise_backward_triton import pointwise_backward_input
 
-    outputs, inputs = matrix.shape
+    grad, (outputs, inputs) = parts.grad, matrix.shape
     joined, out = torch.empty_like(grad), grad.new_empty((len(grad), inputs))
     programs = blocks_for(len(grad), config["BLOCK_M"]) * blocks_for(inputs, config["BLOCK_K"])
     start(
         pointwise_backward_input,
         (programs,),
-        grad,
-        z,
-        center,
-        grad_sum,
-        grad_squares,
+        *parts,
         matrix,
         joined,
         out,
@@ -155,21 +143,13 @@ def _joining_product(
     return out, joined
 
 
-def _both(
-    grad: Tensor,
-    z: Tensor,
-    x: Tensor,
-    center: Tensor,
-    grad_sum: Tensor,
-    grad_squares: Tensor,
-    matrix: Tensor,
-    config: tuning.Config,
-) -> tuple[Tensor, Tensor]:
+def _both(parts: Parts, x: Tensor, matrix: Tensor, config: tuning.Config) -> tuple[Tensor, Tensor]:
     """The gradients of the input rows (M, K) and of the weight (N, K), by one kernel."""
     import triton
 
     from xception.kernels.pointwise_backward_triton import pointwise_backward_whole
 
+    grad, z, *sums = parts
     outputs, inputs = matrix.shape
     out = torch.empty_like(x)
     blocks = blocks_for(len(grad), config["BLOCK_M"])
@@ -182,9 +162,7 @@ def _both(
         grad,
         z,
         x,
-        center,
-        grad_sum,
-        grad_squares,
+        *sums,
         matrix,
         out,
         partial,
@@ -204,15 +182,7 @@ def _both(
 def combine(
     grad: Tensor, z: Tensor, center: Tensor, grad_sum: Tensor, grad_squares: Tensor
 ) -> Tensor:
-    """Gradient of z: grad + grad_sum + 2 · (z - center) · grad_squares.
-
-    Args:
-        grad: (M, N), contiguous; the gradient that reaches z directly.
-        z: (M, N), contiguous.
-        center: (N,) float32, what the statistics were centred on.
-        grad_sum: (N,) gradient of the sum over the rows of z - center.
-        grad_squares: (N,) gradient of the sum of its square.
-    """
+    """Gradient of z (M, N): grad + grad_sum + 2 · (z - center) · grad_squares, see `Parts`."""
     from xception.kernels.pointwise_triton import combine_gradients
 
     out = torch.empty_like(grad)

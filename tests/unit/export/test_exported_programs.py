@@ -12,7 +12,6 @@ import zipfile
 import pytest
 import torch
 
-from xception import create_model
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError
 from xception.export.exporting import export_model
@@ -21,21 +20,11 @@ from xception.export.program_check import plain_program
 
 
 @pytest.fixture(scope="module")
-def network(lively):
-    torch.manual_seed(0)
-    return lively(
-        create_model(
-            "xception", num_classes=3, width=0.0625, middle_flow_repeats=0, stem_strides=(1, 1)
-        )
-    )
-
-
-@pytest.fixture(scope="module")
-def program(network, tmp_path_factory):
+def program(tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp("program") / "model.pt2"
     prepare = Preprocessing(size=40)
     names = ["cat", "dog", "cow"]
-    export_model(network, path, pixels=True, class_names=names, preprocessing=prepare)
+    export_model(tiny, path, pixels=True, class_names=names, preprocessing=prepare)
     return path
 
 
@@ -66,7 +55,7 @@ print(json.dumps({"found": found, "names": json.loads(extra["xception.json"])["c
 """
 
 
-def test_torch_alone_runs_a_program_for_any_batch(network, program):
+def test_torch_alone_runs_a_program_for_any_batch(tiny, program):
     done = subprocess.run(
         [sys.executable, "-c", BARE],
         cwd=program.parent,
@@ -79,7 +68,7 @@ def test_torch_alone_runs_a_program_for_any_batch(network, program):
     assert told["names"] == ["cat", "dog", "cow"]
     pixels = torch.arange(5 * 40 * 40 * 3).view(5, 40, 40, 3).mul(7919).remainder(256)
     with torch.no_grad():
-        expected = network(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        expected = tiny(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
     for count, found in zip((1, 2, 5), told["found"], strict=True):
         difference = (torch.tensor(found) - expected[:count]).abs().max()
         assert difference < 1e-5 * expected.abs().max()  # float32 and 12 layers
@@ -192,7 +181,7 @@ def two_archives(seen_by_torch, seen_by_python):
     return first + seen_by_python[:start] + bytes(members) + bytes(record)
 
 
-def test_what_is_checked_is_what_torch_opens(network, program, tmp_path):
+def test_what_is_checked_is_what_torch_opens(tiny, program, tmp_path):
     def sigmoids(name, content):
         yield (
             name,
@@ -213,7 +202,7 @@ def test_what_is_checked_is_what_torch_opens(network, program, tmp_path):
     images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
     images = pixels_back(images)
     with torch.no_grad():
-        expected = network(images)
+        expected = tiny(images)
     difference = (open_exported(path).model(images) - expected).abs().max()
     assert difference < 1e-5 * expected.abs().max()  # float32 and 12 layers
 
@@ -267,7 +256,7 @@ export_model(network, "model.pt2", image_size=40, overwrite=True)
 """
 
 
-def test_a_kill_leaves_the_old_file_and_the_next_export_clears_up(network, tmp_path):
+def test_a_kill_leaves_the_old_file_and_the_next_export_clears_up(tiny, tmp_path):
     path = tmp_path / "model.pt2"
     path.write_text("old")
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True)
@@ -275,6 +264,6 @@ def test_a_kill_leaves_the_old_file_and_the_next_export_clears_up(network, tmp_p
     assert path.read_text() == "old"
     left = [name for name in os.listdir(tmp_path) if name != "model.pt2"]  # noqa: PTH208
     assert left == [".model.pt2.partial"]
-    export_model(network, path, image_size=40, overwrite=True)
+    export_model(tiny, path, image_size=40, overwrite=True)
     assert os.listdir(tmp_path) == ["model.pt2"]  # noqa: PTH208
     open_exported(path)
