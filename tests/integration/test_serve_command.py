@@ -122,6 +122,30 @@ def refuses(host, port):
     return False
 
 
+def test_serve_is_not_moved_by_clients_that_go_away_or_speak_no_http(start):
+    process, _, address = start()
+    host, port = address.removeprefix("http://").split(":")
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n"
+
+    def send(sent):
+        client = socket.create_connection((host, int(port)), timeout=60)
+        client.sendall(sent)
+        return client
+
+    with send(b"\x16\x03\x01 that is TLS\r\n\r\n") as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
+    with send(b"GET / HTTP/1.1\r\nX: " + b"x" * 66_000) as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")  # the head has not even ended
+    send(head[:30]).close()  # in the middle of its head
+    with send(head + b"Expect: 100-continue\r\n\r\n") as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 100")  # in the middle of its body
+        client.sendall(b"half")
+    ask(f"{address}/health")
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (0, "ended: 0 images classified\n", "")
+
+
 def test_the_lines_of_docs_serving_get_an_answer(start, tmp_path, monkeypatch, capsys):
     _, _, address = start()
     page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -170,7 +194,8 @@ def test_serve_says_in_one_sentence_why_it_can_not_begin(weights_file, capsys, m
     assert error("--port", "70000") == "--port is 70000; give 0 to 65535\n"
     assert "no address 'no.such.host.invalid'" in error("--host", "no.such.host.invalid")
     assert "192.0.2.1 is no address of this machine" in error("--host", "192.0.2.1")
-    assert "batch_size is 0; give 1 or more" in error("--batch-size", "0")
+    for name in ("top-k", "batch-size", "queue-size", "request-mebibytes", "image-megapixels"):
+        assert error(f"--{name}", "0") == f"--{name} is 0; give 1 or more\n"
     monkeypatch.setenv("XCEPTION_TOKEN", "")
     assert "the token is empty" in error()
 

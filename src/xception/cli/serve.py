@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
         batch_size=options.batch_size,
         queue_size=options.queue_size,
         request_bytes=options.request_mebibytes * 2**20,
+        image_pixels=options.image_megapixels * 10**6,
     )
     with bind(options.host, options.port) as bound:
         loaded = open_network(options.model, weights=options.weights, threads=options.threads)
@@ -83,6 +84,7 @@ def _parse(arguments: list[str]) -> "Namespace":
     add("--batch-size", type=int, default=8, help="Most images that go through together.")
     add("--queue-size", type=int, default=256, help="Most images that wait; then 503.")
     add("--request-mebibytes", type=int, default=16, help="Largest request; else 413.")
+    add("--image-megapixels", type=int, default=50, help="Largest image; else it is unreadable.")
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
     add_engine_options(parser, absent="Default: auto; on a GPU, torch.")
     add_preprocessing_options(parser, "the model's")
@@ -92,4 +94,9 @@ def _parse(arguments: list[str]) -> "Namespace":
         default="polyak",
         help="Averaged weights, or those of the last step (run directory and .ckpt only).",
     )
-    return parse(parser, arguments)
+    options = parse(parser, arguments)
+    for name in ("top_k", "batch_size", "queue_size", "request_mebibytes", "image_megapixels"):
+        if options[name] < 1:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is {options[name]}; give 1 or more")
+    return options

@@ -33,11 +33,13 @@ class UnreadableImageError(InputError):
     """A file from which no image can be read: the message is the reason, without the name."""
 
 
-def decode_image(encoded: bytes) -> Tensor:
+def decode_image(encoded: bytes, most_pixels: int | None = None) -> Tensor:
     """Decodes an image file.
 
     Args:
         encoded: The bytes of the file: JPEG, PNG, GIF, BMP, WebP, TIFF or whatever PIL knows.
+            PostScript is refused: PIL would run Ghostscript on it.
+        most_pixels: Height x width past which it is refused; ``MAX_PIXELS`` if None.
 
     Returns:
         (3, H, W) uint8, RGB.
@@ -57,7 +59,9 @@ def decode_image(encoded: bytes) -> Tensor:
         warnings.simplefilter("ignore")  # PIL's remarks about odd metadata and large images
         try:
             image = Image.open(io.BytesIO(encoded))  # reads the header only
-            _refuse_bomb(image.width, image.height)
+            _refuse_bomb(image.width * image.height, most_pixels or MAX_PIXELS)
+            if image.format == "EPS":
+                raise UnreadableImageError("it is PostScript, a program; convert it to an image")
             if image.format in ("JPEG", "MPO"):
                 return _jpeg_decoder()(encoded)
             return from_pil(image)
@@ -66,7 +70,7 @@ def decode_image(encoded: bytes) -> Tensor:
         except Image.DecompressionBombError as error:
             size = re.search(r"\((\d+) pixels\)", str(error))
             count = f"{int(size[1]):,}" if size else "too many"
-            raise UnreadableImageError(_bomb(count)) from None
+            raise UnreadableImageError(_bomb(count, most_pixels or MAX_PIXELS)) from None
         except UnidentifiedImageError:
             raise UnreadableImageError("it is not an image of a known format") from None
         except MemoryError:
@@ -102,13 +106,13 @@ def read_encoded(path: str) -> bytes:
         raise UnreadableImageError(f"no file can have that name ({error})") from None
 
 
-def _refuse_bomb(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(_bomb(f"{width * height:,}"))
+def _refuse_bomb(pixels: int, limit: int) -> None:
+    if pixels > limit:
+        raise UnreadableImageError(_bomb(f"{pixels:,}", limit))
 
 
-def _bomb(count: str) -> str:
-    return f"it has {count} pixels, more than the limit of {MAX_PIXELS:,} (decompression bomb?)"
+def _bomb(count: str, limit: int) -> str:
+    return f"it has {count} pixels, more than the limit of {limit:,} (decompression bomb?)"
 
 
 def _reason(error: Exception) -> str:

@@ -10,20 +10,21 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from xception.errors import InputError, RunFailedError
 from xception.inference.classification import Prediction
-from xception.serving.batching import OverloadedError
-from xception.serving.requests import classes_asked_for, is_form, read_images
-from xception.serving.service import Service
+from xception.serving.requests import MOST_IMAGES, classes_asked_for, is_form, read_images
+from xception.serving.service import OverloadedError, Service
+
+Answer = TypeVar("Answer")
 
 
 def create_application(service: Service, *, top_k: int = 5, token: str | None = None) -> Starlette:
@@ -47,10 +48,10 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         _require_token(request, token)
         with service.statistics.request_seconds.time():
             k = classes_asked_for(request, top_k, len(service.names))
-            images = await read_images(request, service.limits.request_bytes)
-            found = await _all_or_none(
-                service.predict(image.name, image.encoded, k) for image in images
-            )
+            most_images = min(MOST_IMAGES, service.limits.queue_size)  # more would never be taken
+            images = await read_images(request, service.limits.request_bytes, most_images)
+            asked = (service.predict(image.name, image.encoded, k) for image in images)
+            found = await _while_it_listens(request, _all_or_none(asked))
         status = 400 if all(one.error for one in found) else 200
         if not is_form(request):
             return JSONResponse(_told(found[0]), status)
@@ -75,7 +76,7 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         async with service.running():
             yield
 
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/", home),
             Route("/predict", predict, methods=["POST"]),
@@ -85,6 +86,7 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         ],
         exception_handlers={
             HTTPException: _answer_refusal,
+            ClientDisconnect: _answer_nobody,
             404: _answer_unknown,
             OverloadedError: _answer_overload,
             RunFailedError: _answer_failure,
@@ -92,6 +94,31 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         },
         lifespan=lifespan,
     )
+    application.router.redirect_slashes = False  # what is at no address, is told so
+    return application
+
+
+async def _while_it_listens(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Waits for work, and gives it up where the client goes away meanwhile.
+
+    Raises:
+        ClientDisconnect: It has gone.
+    """
+    working, gone = asyncio.create_task(work), asyncio.create_task(_end_of(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _end_of(request: Request) -> None:
+    """Waits until the client of a request, whose body has been read, goes away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _all_or_none(asked: Iterable[Coroutine[Any, Any, Prediction]]) -> list[Prediction]:
@@ -141,7 +168,13 @@ async def _answer_refusal(_: Request, error: Exception) -> Response:
 
 async def _answer_unknown(request: Request, error: Exception) -> Response:
     places = "POST /predict, GET /, /model, /health or /metrics"
-    return JSONResponse({"error": f"there is nothing at {request.url.path}; ask {places}"}, 404)
+    return JSONResponse(
+        {"error": f"there is nothing at {request.url.path[:80]}; ask {places}"}, 404
+    )
+
+
+async def _answer_nobody(_: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # as proxies log it; it is not sent
 
 
 async def _answer_overload(_: Request, error: Exception) -> Response:

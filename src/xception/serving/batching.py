@@ -18,10 +18,6 @@ Classify = Callable[[Sequence[Tensor], int], list[MostProbable]]
 """From crops and k to the k most probable classes of each."""
 
 
-class OverloadedError(RuntimeError):
-    """Too many images are waiting already; the message says how many."""
-
-
 @dataclass
 class _Waiting:
     crop: Tensor
@@ -35,7 +31,6 @@ class Batcher:
     Args:
         classify: Runs a batch.
         batch_size: Most images of a batch, at least 1.
-        queue_size: Most images that wait.
         observe: Told the size of each batch before it runs.
     """
 
@@ -44,12 +39,10 @@ class Batcher:
         classify: Classify,
         *,
         batch_size: int,
-        queue_size: int,
         observe: Callable[[int], None] = lambda size: None,
     ) -> None:
         self._classify = classify
         self._batch_size = batch_size
-        self._queue_size = queue_size
         self._observe = observe
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
@@ -67,11 +60,8 @@ class Batcher:
             k: How many classes, 1 to the number that there are.
 
         Raises:
-            OverloadedError: The queue is full.
             Exception: Whatever the network raises on the image's batch.
         """
-        if self.waiting >= self._queue_size:
-            raise OverloadedError(f"{self.waiting:,} images are waiting already; try again later")
         own = _Waiting(crop, k, asyncio.get_running_loop().create_future())
         self._waiting.append(own)
         self._arrived.set()

@@ -7,7 +7,9 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 MOST_IMAGES = 64
-"""Of one form."""
+"""Of one form, where as many may wait."""
+
+_FORM = "send images as its files (curl -F image=@…)"
 
 
 class SentImage(NamedTuple):
@@ -27,18 +29,20 @@ def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-async def read_images(request: Request, most_bytes: int) -> list[SentImage]:
+async def read_images(request: Request, most_bytes: int, most_images: int) -> list[SentImage]:
     """Reads the body.
 
     Args:
         request: A POST.
         most_bytes: Of the body, all images together.
+        most_images: Of a form.
 
     Returns:
         One image of a plain body; of a form, every file in its order.
 
     Raises:
-        HTTPException: 400 for nothing, or a broken form; 413 for too much.
+        HTTPException: 400 for nothing, a broken form, or too many images; 413 for too much.
+        ClientDisconnect: The client has gone before it had sent all.
     """
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:18]) > most_bytes:
@@ -49,14 +53,20 @@ async def read_images(request: Request, most_bytes: int) -> list[SentImage]:
         if not encoded:
             raise HTTPException(400, "the body is empty; send the bytes of an image file")
         return [SentImage("the image", encoded)]
-    async with request.form(max_files=MOST_IMAGES) as form:
-        images = [
-            SentImage(value.filename or field, await value.read())
-            for field, value in form.multi_items()
-            if not isinstance(value, str)
-        ]
+    try:
+        async with request.form(max_files=most_images) as form:
+            images = [
+                SentImage(value.filename or field, await value.read())
+                for field, value in form.multi_items()
+                if not isinstance(value, str)
+            ]
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        why = error.detail.rstrip(".").replace(". ", ": ")  # of the parser
+        raise HTTPException(400, f"the form can't be read: {why}; {_FORM}") from None
     if not images:
-        raise HTTPException(400, "the form has no file; send images as files (curl -F image=@…)")
+        raise HTTPException(400, f"the form has no file; {_FORM}")
     return images
 
 

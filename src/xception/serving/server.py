@@ -95,6 +95,7 @@ def serve(application: ASGIApp, bound: socket.socket) -> None:
             server_header=False,
             lifespan="on",
             ws="none",
+            http="h11",  # refuses heads above 64 KB; httptools gathers them without end
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

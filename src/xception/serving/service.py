@@ -22,12 +22,12 @@ from xception.inference.classification import (
     prediction_of,
 )
 from xception.inference.devices import choose_device
-from xception.serving.batching import Batcher, OverloadedError
+from xception.serving.batching import Batcher
 from xception.serving.statistics import Statistics
 from xception.weights.files import LoadedModel
 
 MOST_DECODERS = 4
-"""Threads that decode: an image of the largest size takes half a gigabyte meanwhile."""
+"""Threads that decode: an image takes up to 25 bytes a pixel meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,10 @@ class Limits:
 
     Attributes:
         batch_size: Most images that go through the network together.
-        queue_size: Most images that wait; further ones are refused.
+        queue_size: Most images that wait, to be decoded or for the network; further ones are
+            refused.
         request_bytes: Most bytes of one request.
+        image_pixels: Most pixels of one image: a file of 20 KB may hold any number of them.
 
     Raises:
         InputError: A value below 1.
@@ -46,6 +48,7 @@ class Limits:
     batch_size: int = 8
     queue_size: int = 256
     request_bytes: int = 16 * 2**20
+    image_pixels: int = 50_000_000
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -54,6 +57,10 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+class OverloadedError(RuntimeError):
+    """Too many images are waiting already; the message says how many."""
 
 
 class Service:
@@ -80,14 +87,19 @@ class Service:
         self.loaded, self.limits = loaded, limits
         self.device = choose_device(device)
         self.names = names_of(loaded)
-        self.statistics = Statistics(lambda: self._batcher.waiting)
+        self.statistics = Statistics(lambda: self.waiting)
         self._batcher = Batcher(
             self._classify,
             batch_size=limits.batch_size,
-            queue_size=limits.queue_size,
             observe=self.statistics.batch_images.observe,
         )
         self._decoders: ThreadPoolExecutor | None = None
+        self._decoding = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait: to be decoded, or for the network."""
+        return self._decoding + self._batcher.waiting
 
     def warm_up(self) -> None:
         """Runs the network once alone and once in a full batch: the first time is the slowest."""
@@ -118,26 +130,19 @@ class Service:
             OverloadedError: Too many images wait.
             RunFailedError: The model's output is not finite.
         """
-        assert self._decoders is not None, "inside running()"
-        images = self.statistics.images
+        outcome = "failed"
         try:
-            crop = await asyncio.get_running_loop().run_in_executor(
-                self._decoders, self._crop, encoded
-            )
-        except InputError as error:
-            images.labels("unreadable").inc()
-            return Prediction(name, error=str(error))
-        try:
-            row = await self._batcher.classify(crop, k)
-            found = prediction_of(name, row, self.names)
+            found = await self._answer(name, encoded, k)
+            outcome = "unreadable" if found.error else "classified"
+            return found
         except OverloadedError:
-            images.labels("refused").inc()
+            outcome = "refused"
             raise
-        except Exception:
-            images.labels("failed").inc()
+        except asyncio.CancelledError:
+            outcome = "abandoned"
             raise
-        images.labels("classified").inc()
-        return found
+        finally:
+            self.statistics.images.labels(outcome).inc()
 
     def describe(self) -> dict[str, Any]:
         """What is served, as JSON primitives."""
@@ -151,10 +156,26 @@ class Service:
             "preprocessing": self.loaded.preprocessing.to_dict(),
             "batch_size": self.limits.batch_size,
             "request_bytes": self.limits.request_bytes,
+            "image_pixels": self.limits.image_pixels,
         }
 
+    async def _answer(self, name: str, encoded: bytes, k: int) -> Prediction:
+        assert self._decoders is not None, "inside running()"
+        if self.waiting >= self.limits.queue_size:
+            raise OverloadedError(f"{self.waiting:,} images are waiting already; try again later")
+        self._decoding += 1
+        try:
+            crop = await asyncio.get_running_loop().run_in_executor(
+                self._decoders, self._crop, encoded
+            )
+        except InputError as error:
+            return Prediction(name, error=str(error))
+        finally:
+            self._decoding -= 1
+        return prediction_of(name, await self._batcher.classify(crop, k), self.names)
+
     def _crop(self, encoded: bytes) -> Tensor:
-        return self.loaded.preprocessing(decode_image(encoded))
+        return self.loaded.preprocessing(decode_image(encoded, self.limits.image_pixels))
 
     def _classify(self, crops: Sequence[Tensor], k: int) -> list[MostProbable]:
         return most_probable(self.loaded, crops, k, self.device)

@@ -15,7 +15,8 @@ class Statistics:
         waiting: Tells how many images wait at the moment.
 
     Attributes:
-        images: By outcome: ``classified``, ``unreadable``, ``refused`` (overload), ``failed``.
+        images: By outcome: ``classified``, ``unreadable``, ``refused`` (overload), ``failed``,
+            ``abandoned`` (the client has gone, or another image of its form was refused).
         request_seconds: From the head of a request to its answer.
         batch_images: Images that went through the network together.
     """
@@ -38,7 +39,9 @@ class Statistics:
             registry=self._registry,
         )
         Gauge(
-            "xception_waiting_images", "Images that wait for the network.", registry=self._registry
+            "xception_waiting_images",
+            "Images that wait, to be decoded or for the network.",
+            registry=self._registry,
         ).set_function(waiting)
 
     def count(self, outcome: str) -> int:

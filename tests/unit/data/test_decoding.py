@@ -169,6 +169,7 @@ def broken(kind: str) -> bytes:
         "half a PNG": lambda: png[: len(png) // 2],
         "bomb JPEG": lambda: claimed_size(65_500, 65_500),
         "bomb PNG": lambda: encoded(Image.new("1", (20_000, 20_000)), "PNG"),
+        "PostScript": lambda: encoded(photo, "EPS"),
         "float": lambda: encoded(Image.new("F", (3, 3)), "TIFF"),
     }[kind]()
 
@@ -183,6 +184,7 @@ def broken(kind: str) -> bytes:
         ("half a PNG", "truncated"),
         ("bomb JPEG", "4,290,250,000 pixels"),
         ("bomb PNG", "400,000,000 pixels"),
+        ("PostScript", "PostScript"),  # whether there is a Ghostscript or not
         ("float", "floating-point"),
     ],
 )

@@ -1,5 +1,3 @@
-import threading
-
 import pytest
 import torch
 from starlette.testclient import TestClient
@@ -87,10 +85,23 @@ def test_predict_says_why_it_can_not_answer(client, pictures):
     assert error(content=pictures[0][:60])[0] == 400
     assert error(content=b"no image") == (400, "it is not an image of a known format")
     form = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert error(content=b"no form", headers=form) == (400, "Invalid multipart data.")
+    assert error(content=b"no form", headers=form) == (
+        400,
+        "the form can't be read: Invalid multipart data; "
+        "send images as its files (curl -F image=@…)",
+    )
     assert error(data={"a": "b"}, files=[("c", ("", b""))])[0] == 400
     status, told = error(files=[("image", ("i", b"x"))] * (MOST_IMAGES + 1))
     assert (status, "Too many files" in told) == (400, True)
+
+
+def test_predict_refuses_an_image_above_the_limit_of_pixels(loaded, pictures):
+    for most, status in ((40 * 50, 200), (40 * 50 - 1, 400)):
+        service = Service(loaded, device="cpu", limits=Limits(image_pixels=most))
+        with TestClient(create_application(service)) as client:
+            answer = client.post("/predict", content=pictures[0])
+        assert answer.status_code == status
+    assert "2,000 pixels, more than the limit of 1,999" in answer.json()["error"]
 
 
 def test_predict_gives_400_where_no_file_of_a_form_is_an_image(client):
@@ -130,28 +141,6 @@ def test_predict_hides_the_reason_of_an_unforeseen_error(client, service, pictur
     assert answer.json() == {"error": "the server failed on this; its log tells more"}
 
 
-def test_predict_refuses_with_503_while_too_many_wait(loaded, pictures):
-    service = Service(loaded, device="cpu", limits=Limits(batch_size=1, queue_size=1))
-    right, refused = service._batcher._classify, threading.Event()
-
-    def wait_for_a_refusal(crops, k):
-        assert refused.wait(30)
-        return right(crops, k)
-
-    service._batcher._classify = wait_for_a_refusal
-    count = service.statistics.images.labels("refused")
-    count.inc = lambda inc=count.inc: (inc(), refused.set())
-    with TestClient(create_application(service)) as client:
-        files = [("image", ("i.png", pictures[0]))] * 3
-        answer = client.post("/predict", files=files)
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"] == "1"
-        assert "waiting already" in answer.json()["error"]
-        # The form's other images have left the queue.
-        assert client.post("/predict", content=pictures[0]).status_code == 200
-    assert service.statistics.count("refused") in (1, 2)  # the second may be in the network yet
-
-
 def test_application_tells_what_it_serves_and_that_it_is_ready(client, loaded):
     assert client.get("/health").json() == {"status": "ready"}
     told = client.get("/model").json()
@@ -167,6 +156,7 @@ def test_application_tells_what_it_serves_and_that_it_is_ready(client, loaded):
 
 def test_application_tells_of_addresses_that_it_does_not_have(client):
     assert client.get("/nowhere").status_code == 404
+    assert client.get("/model/").status_code == 404  # no redirection, which few clients follow
     assert "nothing at /nowhere" in client.get("/nowhere").json()["error"]
     assert client.get("/predict").status_code == 405
     assert client.get("/predict").json() == {"error": "this address takes POST"}
@@ -208,7 +198,7 @@ def test_application_asks_for_its_token_where_it_has_one(service, pictures):
 
 
 def test_service_and_application_refuse_values_out_of_range(service, loaded):
-    for name in ("batch_size", "queue_size", "request_bytes"):
+    for name in ("batch_size", "queue_size", "request_bytes", "image_pixels"):
         with pytest.raises(InputError, match=f"{name} is 0"):
             Limits(**{name: 0})
     with pytest.raises(InputError, match="top_k is 0"):
