@@ -3,7 +3,9 @@
 import contextlib
 import io
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,11 +13,13 @@ from hypothesis import strategies as st
 
 from xception import create_model
 from xception.data.preprocessing import Preprocessing
+from xception.export.exported_description import ExportedDescription
 from xception.export.exported_network import headless
 from xception.export.exporting import export_model
 from xception.export.opening import open_network, pixels_of
 from xception.export.usage import usage
 from xception.inference.prediction import open_image, predict
+from xception.weights.description import ModelDescription
 from xception.weights.files import save_model
 
 CENTRAL = Preprocessing(size=40, crop_fraction=0.875)
@@ -106,6 +110,21 @@ def test_the_printed_lines_agree_with_predict(
     # a wrong scale or crop gives other answers only if the answers depend on the image
     assert len(classes) >= 3
     assert max(probabilities) - min(probabilities) > 0.02  # twice what may differ
+
+
+@pytest.mark.parametrize("preprocessing", [CENTRAL, CENTRE])
+def test_the_printed_lines_scale_as_the_preprocessing_does(preprocessing):
+    """All 256 values in every channel; a picture's answer does not tell 127.5 from 128."""
+    model = ModelDescription("xception", {"in_channels": 3}, "keras")
+    described = ExportedDescription(
+        model, preprocessing, False, "logits", 5, "float32", "xception 0", {}
+    )
+    lines = usage(Path("a.onnx"), described).splitlines()
+    values = torch.arange(256, dtype=torch.uint8).view(16, 16, 1) + torch.tensor([0, 1, 2]).byte()
+    told = {"np": np, "image": values.numpy()}
+    exec("\n".join(line for line in lines if line.startswith("images =")), told)
+    expected = preprocessing.normalize(values.permute(2, 0, 1)[None])
+    torch.testing.assert_close(torch.from_numpy(told["images"]), expected, rtol=0, atol=1e-6)
 
 
 def test_features_have_a_shape_and_no_class(trained, photographs, tmp_path, monkeypatch):
