@@ -11,9 +11,12 @@ import xception
 from xception import create_model
 from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError
+from xception.export.exported_check import reference_of
+from xception.export.exported_description import ExportedDescription
 from xception.export.exported_network import build_network
 from xception.export.exporting import export_model
-from xception.export.opening import open_exported
+from xception.export.opening import as_engine_takes_it, open_exported
+from xception.weights.description import ModelDescription
 from xception.weights.files import save_model
 
 
@@ -122,3 +125,23 @@ def test_a_model_without_classifier_gives_its_features(lively, tmp_path):
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
     with pytest.raises(InputError, match="has no classifier, so there is nothing for --head softm"):
         export_model(network, tmp_path / "other.pt2", head="softmax")
+
+
+def test_a_probability_of_nothing_is_the_same_in_the_model_and_in_its_file():
+    """Of a class 200 below the best one float32 has no probability, whose logarithm is infinite."""
+    logits = torch.tensor([[0.0, -200.0], [-50.0, 0.0]])
+    described = ExportedDescription(
+        ModelDescription("xception", {}, "keras"),
+        Preprocessing(),
+        False,
+        "probabilities",
+        2,
+        "float32",
+        "xception 0",
+        {},
+    )
+    run = as_engine_takes_it(lambda images: logits.softmax(1), described)
+    expected = reference_of(lambda images: logits, "softmax")(logits)
+    torch.testing.assert_close(run(logits), expected)
+    assert expected[0, 1] == pytest.approx(-85.2, abs=0.1)  # ln(1e-37), by hand: -37 * 2.3026
+    assert expected[1, 0] == -50
