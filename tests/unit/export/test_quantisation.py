@@ -1,14 +1,16 @@
 import pytest
 import torch
+from torch import nn
 
+from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, RunFailedError
 from xception.export import agreement, build, quantisation
-from xception.export.calibration import read_calibration
-from xception.export.conversion import OPENVINO_FILE, example_images, to_openvino
+from xception.export.calibration import Calibration, read_calibration
+from xception.export.conversion import OPENVINO_FILE, example_images, to_onnx, to_openvino
 from xception.export.folding import fold_batch_norms
 from xception.export.load import load_engine
 from xception.export.processor import cpu_flags, products_saturate
-from xception.export.quantisation import kept_in_float
+from xception.export.quantisation import kept_in_float, quantise_onnx
 
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
@@ -195,3 +197,20 @@ def test_a_loss_within_the_tolerance_is_recorded(tiny_xception, calibration, mon
     assert 0.05 < expected < 0.5
     # sums in another order, see FLOAT32_TOLERANCE
     assert made.facts.record["calibration_difference"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_onnx_keeps_probabilities_in_float32():
+    """In 8 bits they come in steps of 1/256, and the smaller ones are all alike."""
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(library)
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)]
+    network = nn.Sequential(*layers, nn.Softmax(1)).eval()
+    crops = torch.randint(0, 256, (10, 3, 16, 16), dtype=torch.uint8)
+    plain = to_onnx(network, torch.zeros(2, 3, 16, 16), "probabilities")
+    scale = Preprocessing(16).normalize
+    graph = quantise_onnx(plain, Calibration(crops, "noise"), scale, 7).graph
+    (softmax,) = [node for node in graph.node if node.op_type == "Softmax"]
+    kinds = {node.op_type for node in graph.node}
+    assert "QuantizeLinear" in kinds
+    assert graph.output[0].name == softmax.output[0]  # nothing rounds it
