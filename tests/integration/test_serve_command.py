@@ -140,6 +140,8 @@ def test_serve_is_not_moved_by_clients_that_go_away_or_speak_no_http(start):
     with send(head + b"Expect: 100-continue\r\n\r\n") as client:
         assert client.recv(1000).startswith(b"HTTP/1.1 100")  # in the middle of its body
         client.sendall(b"half")
+    with pytest.raises(HTTPError, match="413"):  # not a broken pipe
+        ask(f"{address}/predict", bytes(20 * 2**20))
     ask(f"{address}/health")
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=60)

@@ -24,6 +24,9 @@ from xception.inference.classification import Prediction
 from xception.serving.requests import MOST_IMAGES, classes_asked_for, is_form, read_images
 from xception.serving.service import OverloadedError, Service
 
+MOST_REQUESTS = 512
+"""To ``/predict``, being read or answered at a time; further ones get 503."""
+
 Answer = TypeVar("Answer")
 
 
@@ -42,16 +45,23 @@ def create_application(service: Service, *, top_k: int = 5, token: str | None = 
         raise InputError(f"top_k is {top_k}; give 1 or more")
     if token is not None and not token.strip():
         raise InputError("the token is empty; give one, or none at all")
+    requests = asyncio.Semaphore(MOST_REQUESTS)
     page = files("xception.serving").joinpath("page.html").read_text(encoding="utf-8")
 
     async def predict(request: Request) -> Response:
         _require_token(request, token)
-        with service.statistics.request_seconds.time():
-            k = classes_asked_for(request, top_k, len(service.names))
-            most_images = min(MOST_IMAGES, service.limits.queue_size)  # more would never be taken
-            images = await read_images(request, service.limits.request_bytes, most_images)
-            asked = (service.predict(image.name, image.encoded, k) for image in images)
-            found = await _while_it_listens(request, _all_or_none(asked))
+        if requests.locked():
+            raise OverloadedError(f"{MOST_REQUESTS} requests are open already; try again later")
+        async with requests:
+            with service.statistics.request_seconds.time():
+                return await answer(request)
+
+    async def answer(request: Request) -> Response:
+        k = classes_asked_for(request, top_k, len(service.names))
+        most_images = min(MOST_IMAGES, service.limits.queue_size)  # more would never be taken
+        images = await read_images(request, service.limits.request_bytes, most_images)
+        asked = (service.predict(image.name, image.encoded, k) for image in images)
+        found = await _while_it_listens(request, _all_or_none(asked))
         status = 400 if all(one.error for one in found) else 200
         if not is_form(request):
             return JSONResponse(_told(found[0]), status)

@@ -9,6 +9,9 @@ from starlette.types import Message, Receive
 MOST_IMAGES = 64
 """Of one form, where as many may wait."""
 
+_DISCARDED = 4
+"""How many times the largest body is read past it, so that its client hears why it is refused."""
+
 _FORM = "send images as its files (curl -F image=@…)"
 
 
@@ -46,7 +49,9 @@ async def read_images(request: Request, most_bytes: int, most_images: int) -> li
     """
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:18]) > most_bytes:
-        raise _too_much(most_bytes)  # before it is sent
+        if "expect" not in request.headers:  # those that have it ask before they send
+            await _discard(request.receive, _DISCARDED * most_bytes)
+        raise _too_much(most_bytes)
     request = Request(request.scope, _limited(request.receive, most_bytes))
     if not is_form(request):
         encoded = await request.body()
@@ -93,10 +98,24 @@ def _limited(receive: Receive, most_bytes: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > most_bytes:
+            if message.get("more_body", False):
+                await _discard(receive, _DISCARDED * most_bytes)
             raise _too_much(most_bytes)
         return message
 
     return limited
+
+
+async def _discard(receive: Receive, most_bytes: int) -> None:
+    """Reads the rest of a body, without keeping it.
+
+    Most clients listen when they have sent all; one that is cut off hears of a broken pipe.
+    """
+    while most_bytes > 0:
+        message = await receive()
+        most_bytes -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 def _too_much(most_bytes: int) -> HTTPException:

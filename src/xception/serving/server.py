@@ -12,8 +12,8 @@ from xception.signals import Terminated, received_by
 GRACE_SECONDS = 30
 """How long a server that was told to end goes on with what it has begun."""
 
-MOST_CONNECTIONS = 512
-"""Open at a time, those that only wait for another request included; further ones get 503."""
+BACKLOG = 512
+"""Connections that may wait to be taken."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -74,7 +74,7 @@ def listen(bound: socket.socket) -> None:
         InputError: Somebody else has taken the address meanwhile.
     """
     try:
-        bound.listen(MOST_CONNECTIONS)
+        bound.listen(BACKLOG)
     except OSError as error:
         raise InputError(_refusal(error, *bound.getsockname()[:2])) from None
 
@@ -96,7 +96,6 @@ def serve(application: ASGIApp, bound: socket.socket) -> None:
             lifespan="on",
             ws="none",
             http="h11",  # refuses heads above 64 KB; httptools gathers them without end
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )

@@ -72,6 +72,38 @@ async def nothing(message):
     pass
 
 
+def test_predict_refuses_with_503_while_too_many_requests_are_read(service, monkeypatch):
+    monkeypatch.setattr("xception.serving.application.MOST_REQUESTS", 1)
+
+    async def scenario():
+        application, statuses = create_application(service), []
+        go_on = asyncio.Event()
+
+        def slow():
+            left = [{"type": "http.request", "body": b"no image", "more_body": False}]
+
+            async def receive():
+                await go_on.wait()
+                return left.pop() if left else await asyncio.Event().wait()
+
+            return receive
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        async with service.running():
+            first = asyncio.create_task(application(POST, slow(), send))
+            await asyncio.sleep(0)
+            await application(POST, slow(), send)
+            assert statuses == [503, None]
+            go_on.set()
+            await first
+            await application(POST, slow(), send)
+            assert statuses == [503, None, 400, None, 400, None]
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
 @pytest.mark.parametrize("kind", [b"image/png", b"multipart/form-data; boundary=B"])
 def test_predict_is_silent_where_a_client_goes_away_while_it_sends(service, kind):
     async def scenario():
