@@ -50,8 +50,12 @@ def require_images(paths: Iterable[str | Path]) -> int:
 
 
 def _why_nothing(given: str) -> str:
+    from xception.data.shards import is_shards_place
+
     path = Path(given)
     if os.path.isdir(path):  # noqa: PTH112
+        if is_shards_place(path):
+            return f"{given} holds packed images, which xception evaluate takes: give image files"
         return f"there is no image in the folder {given}; give a folder with images"
     if has_magic(given):
         return f"no file matches '{given}'; check the pattern"

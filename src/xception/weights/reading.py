@@ -23,6 +23,7 @@ from xception.weights.containers import (
     without_prefixes,
 )
 from xception.weights.description import ModelDescription, StoredModel
+from xception.weights.earlier_files import with_multi_label
 from xception.weights.sliced import has_average, is_sliced, joined
 
 Averaging = Literal["polyak", "raw"]
@@ -111,8 +112,13 @@ def read_description(source: str | Path) -> ModelDescription:
     if container_of(path) == "safetensors":
         metadata = read_safetensors_metadata(path)
         if METADATA_KEY in metadata:
-            return ModelDescription.from_dict(metadata[METADATA_KEY], str(path))
+            return _described(metadata[METADATA_KEY], path)
     return read_stored(path).description
+
+
+def _described(told: Any, path: Path) -> ModelDescription:
+    """What one of our files says, or its run where the file is too old to say it."""
+    return ModelDescription.from_dict(with_multi_label(told, path), str(path))
 
 
 def locate(source: str | Path, weights: Averaging = "polyak") -> Path:
@@ -180,7 +186,7 @@ def container_of(path: Path) -> Container:
 def _read_safetensors(path: Path, kind: str | None, weights: Averaging) -> StoredModel:
     metadata = read_safetensors_metadata(path)
     if kind == "xception" or (kind is None and METADATA_KEY in metadata):
-        description = ModelDescription.from_dict(metadata.get(METADATA_KEY), str(path))
+        description = _described(metadata.get(METADATA_KEY), path)
         container = "safetensors of this project"
         return StoredModel(description, read_safetensors(path), path, "xception", container)
     stored = _translate(without_prefixes(read_safetensors(path)), path, kind)
@@ -206,7 +212,7 @@ def _own_checkpoint(content: dict[str, Any], path: Path, weights: Averaging) -> 
             f"{path} is another program's checkpoint (it has no '{METADATA_KEY}' entry): leave "
             "--kind out"
         )
-    description = ModelDescription.from_dict(content[METADATA_KEY], str(path))
+    description = _described(content[METADATA_KEY], path)
     sliced = is_sliced(content)
     averaged: dict[str, Any] = content.get("polyak") or {}
     taken = weights if averaged or (sliced and has_average(content)) else "raw"

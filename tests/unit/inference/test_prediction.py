@@ -202,9 +202,12 @@ def test_find_images_expands_globs(folder, pattern, found):
 def test_require_images_counts_and_refuses_nothing_at_all(folder, tmp_path):
     assert require_images([folder, folder / "b.png", folder / "missing.png"]) == 10
     (tmp_path / "empty").mkdir()
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "manifest.json").touch()
     for given, message in (
         ([], "no image to classify"),
         ([tmp_path / "empty"], "there is no image in the folder"),
+        ([tmp_path / "packed"], "holds packed images, which xception evaluate takes: give image f"),
         ([folder / "c.png"], "there is no file or folder .*did you mean 'b.png'"),
         ([str(folder / "*.gif")], "no file matches"),
         (["x" * 5000], "there is no file or folder"),
