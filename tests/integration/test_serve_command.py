@@ -114,6 +114,23 @@ def test_serve_answers_what_was_asked_before_it_ends(start, name):
     assert (process.returncode, out, errors) == (0, "ended: 1 image classified\n", "")
 
 
+def test_serve_ends_at_once_and_without_a_traceback_on_a_second_ctrl_c(start):
+    process, _, address = start()
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as client:
+        client.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 900\r\n\r\n"
+        )
+        assert client.recv(1000).startswith(b"HTTP/1.1 100")
+        process.send_signal(signal.SIGINT)
+        while not refuses(host, int(port)):
+            pass
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors) == (0, "ended: 0 images classified\n", "")
+
+
 def refuses(host, port):
     try:
         socket.create_connection((host, port), timeout=60).close()

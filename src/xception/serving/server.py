@@ -1,6 +1,8 @@
 """The socket of a server, and its end: what has been asked is answered first."""
 
+import asyncio
 import errno
+import logging
 import socket
 
 import uvicorn
@@ -80,7 +82,7 @@ def listen(bound: socket.socket) -> None:
 
 
 def serve(application: ASGIApp, bound: socket.socket) -> None:
-    """Answers until a signal comes, and then what has been asked by then.
+    """Answers until a signal comes, and then what has been asked by then; a second Ctrl-C cuts off.
 
     Args:
         application: An ASGI application.
@@ -99,6 +101,13 @@ def serve(application: ASGIApp, bound: socket.socket) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
+
+    def is_news(record: logging.LogRecord) -> bool:
+        cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+        return not (cut_off or server.force_exit)
+
+    log = logging.getLogger("uvicorn.error")
+    log.addFilter(is_news)
     try:
         with received_by(server.handle_exit, ("SIGHUP", "SIGUSR1")):
             server.run(sockets=[bound])
@@ -106,6 +115,7 @@ def serve(application: ASGIApp, bound: socket.socket) -> None:
         if not server.started:
             raise
     finally:
+        log.removeFilter(is_news)
         bound.close()
 
 
