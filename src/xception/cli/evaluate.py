@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     opened = open_labelled_data(options.data, options.split, options.data_root)
     labelled = opened.source
-    k = chosen_k(options.metric, labelled)
+    k = chosen_k(options.metric, labelled, opened.map_k)
     refuse_other_options(options, k)
     for sentence in [*opened.notes, *_trained_on(plain.path, labelled, options.split)]:
         print(f"xception: {sentence}", file=sys.stderr)
@@ -190,7 +190,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         "--metric",
         type=str | None,
         help="accuracy (top-1, top-5, loss) or map@K, such as map@100. Default: accuracy for "
-        "images with one label, map@100 for images with several.",
+        "images with one label; for images with several map@100, or what their recipe or run has.",
     )
     add("--class-weights", type=str, help="map@K: file of class weights, CSV class,weight or JSON.")
     add(

@@ -1,6 +1,7 @@
 """What ``evaluate``'s DATA means: a data set's name, a folder, or the data of a recipe or a run."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +26,13 @@ class LabelledData:
         source: The images.
         notes: What the user should know of them, a sentence each.
         facts: The same as figures, for ``--json``.
+        map_k: The k by which the recipe or run that they are of scores images of several labels.
     """
 
     source: AnySource
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    map_k: int | None = None
 
 
 def open_labelled_data(data: str, split: Split, root: str | None = None) -> LabelledData:
@@ -45,13 +48,14 @@ def open_labelled_data(data: str, split: Split, root: str | None = None) -> Labe
     Raises:
         InputError: There is no such thing, or it does not hold what it should.
     """
-    from xception.recipes.load import shipped_recipes
+    from xception.recipes.load import load_recipe, shipped_recipes
 
     path = Path(data)
     place = is_multi_label_place(path) or is_shards_place(path)
     is_recipe = (path / "recipe.yaml").is_file() or path.is_file() or data in shipped_recipes()
     if data not in data_names() and not place and is_recipe:
-        return _open_recipe_data(data, split, root)
+        keys = load_recipe(data).keys
+        return replace(_open_recipe_data(data, keys, split, root), map_k=keys["map"]["k"])
     if split == "new":
         raise InputError(
             "--split new means the images that came after a run began: give the run's directory as "
@@ -72,11 +76,12 @@ def open_labelled_data(data: str, split: Split, root: str | None = None) -> Labe
     return LabelledData(open_source(data, split, root=root))
 
 
-def _open_recipe_data(recipe: str, split: Split, root: str | None) -> LabelledData:
-    from xception.recipes.load import load_recipe, shipped_recipes
+def _open_recipe_data(
+    recipe: str, keys: Mapping[str, Any], split: Split, root: str | None
+) -> LabelledData:
+    from xception.recipes.load import shipped_recipes
     from xception.training.run_directory import RunDirectory
 
-    keys = load_recipe(recipe).keys
     data = keys["data"]
     place = place_of(data["name"], root or data["root"])
     if place is not None and not place.exists():

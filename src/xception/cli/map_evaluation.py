@@ -25,17 +25,19 @@ SKIPPED_SHOWN = 20
 _PAPERS_K = 100
 
 
-def chosen_k(metric: str | None, source: AnySource) -> int | None:
+def chosen_k(metric: str | None, source: AnySource, recipes_k: int | None = None) -> int | None:
     """The k of ``--metric map@K``; None for accuracy.
 
-    Without ``--metric``, images with several labels get the paper's k = 100, or as many as there
-    are classes.
+    Without ``--metric``, images with several labels get their recipe's k, or the paper's 100, or as
+    many as there are classes.
 
     Raises:
         InputError: No such metric, or accuracy for images with several labels.
     """
     if metric is None:
-        return min(_PAPERS_K, len(source.class_names)) if is_multi_label(source) else None
+        return (
+            min(recipes_k or _PAPERS_K, len(source.class_names)) if is_multi_label(source) else None
+        )
     if metric == "accuracy":
         return None
     found = re.fullmatch(r"map@([1-9]\d*)", metric.lower())

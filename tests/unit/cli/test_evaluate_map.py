@@ -124,6 +124,14 @@ def test_predictions_outside_the_annotated_classes_are_masked_before_the_top_k(
         assert sentence in err
 
 
+def test_images_of_a_recipe_are_scored_by_its_k(command, small_model):
+    for options, k in (([], 4), (["--metric", "map@7"], 7)):
+        words = ("evaluate", small_model, "digit-scenes-xception", "--json", *options)
+        code, out, errors = command(*words)
+        assert code == 0, errors
+        assert json.loads(out)["k"] == k
+
+
 def test_images_with_one_label_have_a_map_too(command, small_model):
     code, out, _ = command("evaluate", small_model, "digits", "--json", "--metric", "map@5")
     digits = open_digits("evaluation")
