@@ -197,6 +197,13 @@ def test_application_asks_for_its_token_where_it_has_one(service, pictures):
         assert "Bearer" in client.get("/model").headers["WWW-Authenticate"]
 
 
+def test_warm_up_runs_the_network_alone_and_in_a_full_batch(service, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(service, "_classify", lambda crops, k: sizes.append(len(crops)))
+    service.warm_up()
+    assert sizes == [1, LIMITS.batch_size]
+
+
 def test_service_and_application_refuse_values_out_of_range(service, loaded):
     for name in ("batch_size", "queue_size", "request_bytes", "image_pixels"):
         with pytest.raises(InputError, match=f"{name} is 0"):

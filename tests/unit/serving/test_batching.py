@@ -31,10 +31,10 @@ def crop(value):
     return torch.tensor(value)
 
 
-async def held(network, batcher):
+async def held(network, batcher, value=0):
     """Sends an image and waits until the network works on it, which it does until told."""
     network.go_on.clear()
-    first = asyncio.create_task(batcher.classify(crop(0), 1))
+    first = asyncio.create_task(batcher.classify(crop(value), 1))
     await asyncio.to_thread(network.began.wait, 30)
     return first
 
@@ -96,6 +96,18 @@ def test_batcher_hands_an_error_to_the_images_of_its_batch_alone():
 
     _, found = run(scenario, batch_size=2)
     assert [type(one) for one in found] == [MostProbable, RuntimeError, RuntimeError, MostProbable]
+
+
+def test_batcher_goes_on_after_an_error_in_a_batch_whose_client_has_gone():
+    async def scenario(network, batcher):
+        gone = await held(network, batcher, value=99)  # which it fails on
+        gone.cancel()
+        await asyncio.sleep(0)
+        network.go_on.set()
+        return await batcher.classify(crop(7), 1)
+
+    _, row = run(scenario)
+    assert row.indices == [7]
 
 
 def test_batcher_leaves_out_an_image_whose_client_has_gone():
