@@ -116,7 +116,7 @@ CIFAR10 = Scale(
         "networks of 0.2 million parameters, three epochs: a race of small networks over a short "
         "distance. With six seeds differences of about a percentage point can be told from chance. "
         "What holds here need not hold for 1,000 classes at 299x299 pixels, nor at the end of a "
-        "long training (--trainer.max_epochs 28 asks that, on a GPU)."
+        "long training (--trainer.max_epochs 52 asks that, on a GPU)."
     ),
     deviations=("CIFAR-10 instead of ImageNet", *_SMALL, "SGD's momentum is Nesterov's"),
     multi_label_elsewhere="CIFAR-10 has one label to an image; the scales digits and jft have "
