@@ -1,6 +1,6 @@
 """What ``inspect``'s MODEL means: a file of weights, a run, a recipe, or a bare architecture."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,16 @@ def _has_weights(run: Path) -> bool:
 
 def _from_recipe(source: str) -> DescribedModel:
     from xception.recipes.load import load_recipe
-    from xception.recipes.schema import FROM_WEIGHTS, ModelKeys
+    from xception.recipes.schema import FROM_WEIGHTS, network_arguments
 
     recipe = load_recipe(source)
-    arguments = recipe.group("model")
-    architecture = arguments.pop("name")
+    keys = recipe.group("model")
+    architecture = keys["name"]
     if architecture == FROM_WEIGHTS:
         raise InputError(
             f"the recipe {recipe.name} takes its model from a weights file: inspect that file"
         )
-    for key in fields(ModelKeys):
-        value = arguments.pop(key.name, None)
-        if key.name == "num_classes":
-            num_classes = value
+    arguments, num_classes = network_arguments(keys), keys["num_classes"]
     data = recipe.keys["data"]
     note = ""
     if num_classes is None:

@@ -18,12 +18,12 @@ from torch import nn
 from xception.models.registry import create_model
 from xception.paper.scale import Scale
 from xception.recipes.load import Recipe, load_recipe
+from xception.recipes.schema import network_arguments
 from xception.training.environment import commit, hardware, versions
 
 ROUNDS = 20
 _WARM_UP = 3
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-_NOT_ARGUMENTS = ("name", "weights", "freeze", "num_classes")
 
 
 def count_parameters() -> dict[str, int]:
@@ -76,7 +76,7 @@ def time_in_turns(
         image_size = recipe.keys["data"]["image_size"] or 299
         precision = recipe.keys["trainer"]["precision"]
         keys = recipe.group("model")
-        arguments = {key: value for key, value in keys.items() if key not in _NOT_ARGUMENTS}
+        arguments = network_arguments(keys)
         torch.manual_seed(0)
         model = create_model(keys["name"], num_classes=num_classes, **arguments)
         sizes[title] = _count(model)

@@ -6,6 +6,7 @@ function that their ``name`` names, ``map.*``, ``polyak.*`` and ``training.*`` t
 here, ``trainer.*`` those of Lightning's ``Trainer``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,12 @@ class ModelKeys:
     weights: str | None = None
     head: Literal["auto", "new"] = "auto"
     freeze: str = "nothing"
+
+
+def network_arguments(model_keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of ``model.*`` that are arguments of the network alone: of no ``ModelKeys``."""
+    shared = {"name", *ModelKeys.__dataclass_fields__}
+    return {key: value for key, value in model_keys.items() if key not in shared}
 
 
 @dataclass

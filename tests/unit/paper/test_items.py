@@ -13,6 +13,7 @@ from xception.paper.scale import MULTI_LABEL_NETWORKS, VGG_STYLE
 from xception.paper.scales import SCALES
 from xception.paper.small_scales import CIFAR10, DIGITS
 from xception.paper.variants import variants
+from xception.recipes.schema import network_arguments
 
 ITEMS = [
     *("figure-1", "figure-2", "figure-3", "figure-4", "figure-5"),
@@ -76,9 +77,9 @@ def test_the_vgg_style_network_has_as_many_parameters_as_inception_v3_with_jfts_
     counts = {}
     for cell in plan_cells(JFT, choose_items(JFT, ["vgg-style"]), tmp_path):
         keys = cell.recipe().group("model")
-        keys.pop("weights"), keys.pop("freeze")
+        arguments = network_arguments(keys)
         with torch.device("meta"):
-            model = create_model(keys.pop("name"), **keys)
+            model = create_model(keys["name"], num_classes=keys["num_classes"], **arguments)
         counts[cell.variant.name] = sum(p.numel() for p in model.parameters())
     ours, theirs = counts[VGG_STYLE], counts["multi-label-inception-v3"]
     assert abs(ours / theirs - 1) < 1e-3
@@ -126,10 +127,8 @@ def test_every_variant_builds_with_an_equal_parameter_count(scale, tmp_path):
     counts = {}
     for cell in plan_cells(scale, choose_items(scale, []), tmp_path, 1):
         keys = cell.recipe().group("model")
-        for name in ("weights", "freeze", "num_classes"):
-            keys.pop(name)
         with torch.device("meta"):
-            model = create_model(keys.pop("name"), num_classes=10, **keys)
+            model = create_model(keys["name"], num_classes=10, **network_arguments(keys))
         counts[cell.variant.name] = sum(p.numel() for p in model.parameters() if p.requires_grad)
     reference = counts["xception"]
     for name, count in counts.items():
