@@ -1,10 +1,11 @@
 """``xception convert SOURCE TARGET``: weights from Keras, timm and torchvision, and back."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from xception.cli.parsing import new_parser, parse
 from xception.cli.preprocessing_options import add_preprocessing_options, given_preprocessing
+from xception.cli.weights_option import add_weights_option
 from xception.errors import count_of
 
 if TYPE_CHECKING:
@@ -121,12 +122,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         "keras-inception-v3-paper, timm-xception, torchvision-inception-v3, torchvision, "
         "xception or checkpoint. Recognised if not given.",
     )
-    add(
-        "--weights",
-        type=Literal["polyak", "raw"],
-        default="polyak",
-        help="Averaged weights, or those of the last step (run directory and .ckpt only).",
-    )
+    add_weights_option(parser)
     add(
         "--class-names",
         type=str | None,

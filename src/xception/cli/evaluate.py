@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xception.cli.engine_choice import add_engine_options
 from xception.cli.parsing import new_parser, parse
 from xception.cli.preprocessing_options import add_preprocessing_options, with_preprocessing
+from xception.cli.weights_option import add_weights_option
 from xception.errors import count_of
 
 if TYPE_CHECKING:
@@ -212,12 +213,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         "FastEval14k's 6,000 of 17,000. Default: what the data say, else all.",
     )
     add("--class-table", type=str, help="map@K: CSV file for a row for each class.")
-    add(
-        "--weights",
-        type=Literal["polyak", "raw"],
-        default="polyak",
-        help="Averaged weights, or those of the last step (run directory and .ckpt only).",
-    )
+    add_weights_option(parser)
     add("--batch-size", type=int, default=32, help="Images per forward pass.")
     add(
         "--num-workers",

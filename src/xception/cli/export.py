@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xception.cli.parsing import new_parser, parse
 from xception.cli.preprocessing_options import add_preprocessing_options
+from xception.cli.weights_option import add_weights_option
 from xception.errors import count_of
 
 if TYPE_CHECKING:
@@ -121,12 +122,7 @@ def _parse(arguments: Sequence[str]) -> "Namespace":
         type=str | None,
         help="int8: folder of images like those to be classified, data set or recipe.",
     )
-    add(
-        "--weights",
-        type=Literal["polyak", "raw"],
-        default="polyak",
-        help="Averaged weights, or those of the last step (run directory and .ckpt only).",
-    )
+    add_weights_option(parser)
     add_preprocessing_options(parser, "the model's")
     add("--overwrite", action="store_true", help="Replace a target that exists.")
     return parse(parser, arguments)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from xception.cli.engine_choice import add_engine_options, with_engine
 from xception.cli.parsing import new_parser, parse
 from xception.cli.preprocessing_options import add_preprocessing_options, with_preprocessing
+from xception.cli.weights_option import add_weights_option
 from xception.errors import InputError, count_of
 
 if TYPE_CHECKING:
@@ -88,12 +89,7 @@ def _parse(arguments: list[str]) -> "Namespace":
     add("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="Where to compute.")
     add_engine_options(parser, absent="Default: auto; on a GPU, torch.")
     add_preprocessing_options(parser, "the model's")
-    add(
-        "--weights",
-        type=Literal["polyak", "raw"],
-        default="polyak",
-        help="Averaged weights, or those of the last step (run directory and .ckpt only).",
-    )
+    add_weights_option(parser)
     options = parse(parser, arguments)
     for name in ("top_k", "batch_size", "queue_size", "request_mebibytes", "image_megapixels"):
         if options[name] < 1:

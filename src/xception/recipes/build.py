@@ -30,6 +30,7 @@ from xception.weights.description import ModelDescription
 from xception.weights.files import read_description
 from xception.weights.head_choice import HeadChoice, choose_head
 from xception.weights.reading import locate
+from xception.weights.sources import NoSuchSourceError
 from xception.weights.transfer import load_backbone
 
 
@@ -84,11 +85,7 @@ def starting_description(recipe: Recipe) -> ModelDescription | None:
             return read_description(source)
         except InputError as error:
             own = _weights_of_its_run(recipe)
-            if (
-                own is None
-                or Path(source).exists()
-                or not str(error).startswith("there is no file")
-            ):
+            if own is None or not isinstance(error, NoSuchSourceError):
                 raise InputError(f"model.weights: {error}") from None
             raise InputError(
                 f"model.weights: there is no {source}, which the run in {own} began with: say "

@@ -94,6 +94,10 @@ def cache_directory() -> Path:
         ) from None
 
 
+class NoSuchSourceError(InputError):
+    """What was named is no file, directory, named source or address."""
+
+
 def fetch(source: str) -> Path:
     """Gives the local file of a name or an address, downloading it on first use.
 
@@ -102,7 +106,8 @@ def fetch(source: str) -> Path:
             ``#md5=…`` or ``#sha256=…``, which is then checked.
 
     Raises:
-        InputError: There is no such name, or the hash in the address is no hash.
+        NoSuchSourceError: There is no such name.
+        InputError: The hash in the address is no hash.
         RunFailedError: The download failed, or the file has another hash.
     """
     if source in NAMED_SOURCES:
@@ -115,7 +120,7 @@ def fetch(source: str) -> Path:
         key = hashlib.sha256(address.encode()).hexdigest()[:12]
         return _cached(address, cache_directory() / key / name, _hash_of(fragment), None)
     hint = nearest(source, list(NAMED_SOURCES))
-    raise InputError(
+    raise NoSuchSourceError(
         f"there is no file, directory or named source '{source}'{hint}: give a run directory, a "
         f"weights file, an http(s) address or one of {', '.join(NAMED_SOURCES)}"
     )

@@ -8,25 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from xception import create_model
-from xception.data.preprocessing import Preprocessing
 from xception.errors import InputError, RunFailedError
 from xception.inference import predict
 from xception.inference.inputs import find_images, require_images
-from xception.weights.files import open_model, save_model
+from xception.weights.files import open_model
 
 CLASSES = [f"class {i}" for i in range(7)]
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    torch.manual_seed(0)
-    model = create_model(
-        "xception", num_classes=7, width=0.125, middle_flow_repeats=0, stem_strides=(1, 1)
-    )
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_model(model, path, class_names=CLASSES, preprocessing=Preprocessing(size=32))
-    return open_model(path)
+def loaded(seven_classes):
+    return open_model(seven_classes)
 
 
 @pytest.fixture
